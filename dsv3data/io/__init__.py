@@ -1,0 +1,1 @@
+"""Files: atomic publication, checksums, shards, document sources, locks and the work ledger."""
