@@ -1,0 +1,1 @@
+"""Packing documents into rows of exactly L ids: pure numpy, no I/O."""
