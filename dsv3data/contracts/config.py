@@ -22,7 +22,9 @@ from dsv3data.contracts.errors import BadConfig
 Config = TypeVar("Config")
 
 
-def load_config(cls: type[Config], path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+def load_config(
+    cls: type[Config], path: Path | None = None, overrides: Iterable[str] = ()
+) -> Config:
     """Build `cls` from a TOML file and `a.b=value` overrides, later ones winning.
 
     A value in an override is TOML (`1e-4`, `true`, `"text"`, `[1, 2]`); a bare word is a string.
@@ -42,7 +44,7 @@ def from_dict(cls: type[Config], tree: Mapping[str, Any], *, where: str = "confi
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Nested plain values of a config dataclass; tuples become lists, as TOML and JSON have them."""
+    """Nested plain values of a config dataclass; tuples become lists, as in TOML and JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
 
@@ -177,6 +179,4 @@ def _wrong_type(name: str, expected: str, value: Any, where: str) -> BadConfig:
 def _unknown_key(name: str, key: str, known: Iterable[str], where: str) -> BadConfig:
     near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "known keys: " + ", ".join(sorted(known))
-    return BadConfig(
-        f"unknown key {name!r}", where=where, effect="nothing was started", fix=hint
-    )
+    return BadConfig(f"unknown key {name!r}", where=where, effect="nothing was started", fix=hint)

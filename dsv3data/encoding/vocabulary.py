@@ -1,0 +1,171 @@
+"""A tokenizer.json as tables: the bytes of each id, and which ids are control tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsv3data.contracts import special_tokens
+from dsv3data.contracts.errors import BadInput
+from dsv3data.contracts.manifest import TOKENIZER_NAME, TokenizerRecord
+from dsv3data.contracts.special_tokens import ControlIds, padded_vocab_size
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the data path needs to know of a byte-level BPE tokenizer.
+
+    Attributes:
+        tokenizer_json: the file's bytes, as they are.
+        token_bytes: for each id the bytes it stands for; control tokens stand for none.
+        control: ids of the control tokens that packing writes.
+        control_texts: text → id of every added (control) token.
+    """
+
+    tokenizer_json: bytes
+    token_bytes: tuple[bytes, ...]
+    control: ControlIds
+    control_texts: dict[str, int]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids: one more than the largest."""
+        return len(self.token_bytes)
+
+    @property
+    def embedding_rows(self) -> int:
+        """Rows of an embedding table for these ids, a multiple of 128."""
+        return padded_vocab_size(self.vocab_size)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of tokenizer.json: the tokenizer's identity everywhere."""
+        return hashlib.sha256(self.tokenizer_json).hexdigest()
+
+    @cached_property
+    def byte_lengths(self) -> NDArray[np.int32]:
+        """Bytes that each id decodes to, int32 [embedding_rows]; 0 for control and unused ids."""
+        lengths = np.zeros(self.embedding_rows, dtype=np.int32)
+        lengths[: self.vocab_size] = [len(data) for data in self.token_bytes]
+        return lengths
+
+    @cached_property
+    def is_control(self) -> NDArray[np.bool_]:
+        """Which ids no document text may produce, bool [embedding_rows]; unused rows included."""
+        control = np.ones(self.embedding_rows, dtype=np.bool_)
+        control[: self.vocab_size] = False
+        control[list(self.control_texts.values())] = True
+        return control
+
+    @cached_property
+    def starts_inside_codepoint(self) -> NDArray[np.bool_]:
+        """Which ids begin with a UTF-8 continuation byte, bool [vocab_size]."""
+        return np.array([0x80 <= (data[:1] or b"\0")[0] < 0xC0 for data in self.token_bytes])
+
+    def record(self) -> TokenizerRecord:
+        """The tokenizer as manifests name it."""
+        return TokenizerRecord(
+            sha256=self.sha256, vocab_size=self.vocab_size, embedding_rows=self.embedding_rows
+        )
+
+    def decode(self, ids: NDArray[np.int32]) -> bytes:
+        """The bytes that ids stand for; control tokens stand for none."""
+        table = self.token_bytes
+        return b"".join([table[token] for token in ids.tolist()])
+
+
+def load_vocabulary(path: Path) -> Vocabulary:
+    """Read a tokenizer.json, or the folder that holds one.
+
+    Raises:
+        BadInput: missing, not a byte-level BPE, or without DeepSeek-V3's control tokens.
+    """
+    file = path / TOKENIZER_NAME if path.is_dir() else path
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            f"the tokenizer cannot be read: {error.strerror}",
+            where=str(file),
+            effect="nothing was started",
+            fix="give the folder that `dsv3data tokenizer train` wrote",
+        ) from error
+    return parse_vocabulary(data, where=str(file))
+
+
+def parse_vocabulary(data: bytes, *, where: str) -> Vocabulary:
+    """`load_vocabulary` for bytes in memory."""
+    try:
+        tree = json.loads(data)
+        vocab: dict[str, int] = tree["model"]["vocab"]
+        added = {token["content"]: int(token["id"]) for token in tree["added_tokens"]}
+        byte_level = _is_byte_level(tree)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unusable(f"it is not a tokenizer.json: {error!r}", where) from error
+    if not byte_level:
+        raise _unusable("it is not a byte-level BPE without a normalizer", where)
+    size = max([*vocab.values(), *added.values()]) + 1
+    table = [b""] * size
+    for text, token in vocab.items():
+        if text not in added:
+            table[token] = _bytes_of(text, where)
+    return Vocabulary(data, tuple(table), _control_ids(added, where), added)
+
+
+def byte_to_character() -> dict[int, str]:
+    """The byte-level alphabet of GPT-2: a printable character for each byte."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    table = {byte: chr(byte) for byte in printable}
+    table.update({byte: chr(256 + number) for number, byte in enumerate(others)})
+    return table
+
+
+_CHARACTER_TO_BYTE = {character: byte for byte, character in byte_to_character().items()}
+
+
+def _bytes_of(text: str, where: str) -> bytes:
+    try:
+        return bytes([_CHARACTER_TO_BYTE[character] for character in text])
+    except KeyError as error:
+        raise _unusable(f"entry {text!r} is not in the byte-level alphabet", where) from error
+
+
+def _is_byte_level(tree: dict[str, Any]) -> bool:
+    pre = tree["pre_tokenizer"] or {}
+    steps = pre.get("pretokenizers", [pre])
+    return (
+        tree["model"]["type"] == "BPE"
+        and not tree.get("normalizer")
+        and any(step.get("type") == "ByteLevel" for step in steps)
+    )
+
+
+def _control_ids(added: dict[str, int], where: str) -> ControlIds:
+    try:
+        return ControlIds(
+            bos=added[special_tokens.BOS],
+            eos=added[special_tokens.EOS],
+            pad=added[special_tokens.PAD],
+            fim_hole=added[special_tokens.FIM_HOLE],
+            fim_begin=added[special_tokens.FIM_BEGIN],
+            fim_end=added[special_tokens.FIM_END],
+        )
+    except KeyError as error:
+        raise _unusable(f"it lacks the control token {error}", where) from error
+
+
+def _unusable(problem: str, where: str) -> BadInput:
+    return BadInput(
+        f"this tokenizer cannot be used: {problem}",
+        where=where,
+        effect="nothing was started",
+        fix="train one with `dsv3data tokenizer train`, or take DeepSeek-V3's tokenizer.json",
+    )

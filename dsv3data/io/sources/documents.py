@@ -1,0 +1,150 @@
+"""What a reader yields, and the rules that make a record a document or a rejection."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any, Literal
+
+from dsv3data.contracts.errors import BadConfig
+from dsv3data.contracts.keys import document_key, user_id_key
+
+_DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+EMPTY = "empty"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How records become documents.
+
+    Attributes:
+        text_key: field that holds the text.
+        id_key: field that holds a unique id; empty: the key comes from (source, position).
+        domain_key: field that holds the domain, used when no pattern of `domains` matches.
+        domains: `name=glob` patterns on the source name, the first match wins.
+        default_domain: domain of documents that nothing else names.
+        on_bad_utf8: reject a document that is not valid Unicode, or replace with U+FFFD and count.
+        max_document_bytes: larger documents are rejected without being held in memory.
+        keep_prefix: keep the complete documents before the damage in a truncated .gz or .zst.
+        text_files: file name patterns read as plain text, one document per file.
+    """
+
+    text_key: str = "text"
+    id_key: str = ""
+    domain_key: str = "domain"
+    domains: tuple[str, ...] = ()
+    default_domain: str = "default"
+    on_bad_utf8: Literal["reject", "replace"] = "reject"
+    max_document_bytes: int = 256 << 20
+    keep_prefix: bool = False
+    text_files: tuple[str, ...] = ("*.txt", "*.txt.gz", "*.txt.zst")
+
+    def __post_init__(self) -> None:
+        for pattern in self.domains:
+            name, separator, glob = pattern.partition("=")
+            if not separator or not glob or not _DOMAIN.fullmatch(name):
+                raise BadConfig(
+                    f"a domain pattern must look like name=glob, not {pattern!r}",
+                    where="--domain",
+                    effect="nothing was started",
+                    fix="for example --domain code='*.py.jsonl'",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document. `data` is valid UTF-8.
+
+    Attributes:
+        key: 16 bytes that identify the document for ever.
+        position: row number (Parquet, Arrow), byte offset of the line in the decompressed file
+            (JSONL), 0 (plain text).
+        replaced: True if invalid bytes or surrogates became U+FFFD.
+    """
+
+    key: bytes
+    source: str
+    position: int
+    domain: str
+    data: bytes
+    replaced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that is not in the output, and why. `line` counts from 1 within its span."""
+
+    source: str
+    position: int
+    reason: str
+    detail: str
+    line: int | None = None
+
+
+def document_from_fields(
+    fields: Mapping[str, Any], *, source: str, position: int, options: ReadOptions
+) -> Document | Rejected:
+    """Apply the rules to one record of named fields."""
+    if options.text_key not in fields:
+        detail = f"no field {options.text_key!r}; fields: {', '.join(map(str, list(fields)[:8]))}"
+        return Rejected(source, position, "no-text-field", detail)
+    text = fields[options.text_key]
+    if not isinstance(text, str):
+        detail = f"field {options.text_key!r} is {type(text).__name__}, not a string"
+        return Rejected(source, position, "text-not-string", detail)
+    data, replaced = encode_text(text)
+    if replaced and options.on_bad_utf8 == "reject":
+        return Rejected(source, position, "lone-surrogate", f"at character {_surrogate_at(text)}")
+    if len(data) > options.max_document_bytes:
+        return Rejected(source, position, "too-large", f"{len(data):,} bytes")
+    if not data:
+        return Rejected(source, position, EMPTY, "the text is empty")
+    key = _key(fields, source, position, options)
+    if isinstance(key, Rejected):
+        return key
+    domain = _domain(fields, source, options)
+    if not _DOMAIN.fullmatch(domain):
+        detail = f"{domain[:80]!r}: letters, digits, dot, dash, low line, at most 64"
+        return Rejected(source, position, "domain-name", detail)
+    return Document(key, source, position, domain, data, replaced)
+
+
+def encode_text(text: str) -> tuple[bytes, bool]:
+    """UTF-8 of a string, lone surrogates replaced by U+FFFD; whether there were any.
+
+    A valid pair of escaped surrogates is one character already when it arrives here.
+    """
+    try:
+        return text.encode("utf-8"), False
+    except UnicodeEncodeError:
+        # surrogatepass keeps both halves of an accidental pair apart; utf-16 would join them.
+        whole = re.sub("[\ud800-\udfff]", "\ufffd", text)
+        return whole.encode("utf-8"), True
+
+
+def _surrogate_at(text: str) -> int:
+    found = re.search("[\ud800-\udfff]", text)
+    return found.start() if found else -1
+
+
+def _key(
+    fields: Mapping[str, Any], source: str, position: int, options: ReadOptions
+) -> bytes | Rejected:
+    if not options.id_key:
+        return document_key(source, position)
+    user_id = fields.get(options.id_key)
+    if isinstance(user_id, bool) or not isinstance(user_id, str | int) or user_id == "":
+        detail = f"field {options.id_key!r} must be a string or a whole number"
+        return Rejected(source, position, "no-id", detail)
+    return user_id_key(str(user_id))
+
+
+def _domain(fields: Mapping[str, Any], source: str, options: ReadOptions) -> str:
+    for pattern in options.domains:
+        name, _, glob = pattern.partition("=")
+        if fnmatch(source, glob):
+            return name
+    named = fields.get(options.domain_key)
+    return named if isinstance(named, str) and named else options.default_domain

@@ -1,0 +1,95 @@
+"""Byte streams of source files: plain ranges and decompression that notices a cut.
+
+The usual stream readers return the bytes before the cut of a truncated .zst (and, for some, .gz)
+without an error. Here the end of every frame is demanded.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import zstandard
+
+from dsv3data.contracts.errors import BadInput
+from dsv3data.io.sources.discover import Compression
+
+CHUNK_BYTES = 1 << 20
+_GZIP = 31  # zlib window bits for a gzip wrapper
+
+
+class DamagedStream(Exception):
+    """A compressed file ends too early or holds garbage, at this offset of the compressed file."""
+
+    def __init__(self, problem: str, offset: int) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.offset = offset
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def read_chunks(path: Path, *, start: int = 0) -> Iterator[bytes]:
+    """Raw bytes of a file from `start` to its end."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def decompressed_chunks(path: Path, compression: Compression) -> Iterator[bytes]:
+    """Decompressed bytes, all members or frames of the file.
+
+    Raises:
+        DamagedStream: truncated, corrupt, or followed by bytes that are no frame.
+    """
+    if not compression:
+        yield from read_chunks(path)
+        return
+    consumed, frame = 0, _new_frame(compression)
+    fresh = True  # between frames: nothing of the next one was read
+    for chunk in read_chunks(path):
+        data = chunk
+        while data:
+            try:
+                output = frame.decompress(data)
+            except (zlib.error, zstandard.ZstdError) as error:
+                problem = "no frame begins here" if fresh and consumed else f"corrupt: {error}"
+                raise DamagedStream(problem, consumed) from error
+            if output:
+                yield output
+            left = frame.unused_data if frame.eof else b""
+            consumed += len(data) - len(left)
+            fresh = frame.eof
+            if frame.eof:
+                frame = _new_frame(compression)
+            data = left
+    if not fresh:
+        raise DamagedStream("the file ends inside a compressed frame", consumed)
+
+
+def _new_frame(compression: Compression) -> _Decompressor:
+    if compression == "gz":
+        return zlib.decompressobj(_GZIP)
+    frame: _Decompressor = zstandard.ZstdDecompressor().decompressobj()
+    return frame
+
+
+def damaged_file(path: Path, damage: DamagedStream) -> BadInput:
+    """The error for a user whose compressed file is damaged."""
+    return BadInput(
+        f"the compressed file is damaged: {damage.problem}",
+        where=f"{path}, byte {damage.offset:,} of the compressed file",
+        effect="no document of this file was taken",
+        fix="fetch the file again, or add --keep-prefix to keep the complete documents before it",
+    )

@@ -1,0 +1,143 @@
+"""Parquet files by row groups, and Arrow IPC files (stream or file format) batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dsv3data.contracts.errors import BadInput
+from dsv3data.io.sources.documents import (
+    Document,
+    ReadOptions,
+    Rejected,
+    document_from_fields,
+)
+from dsv3data.io.sources.units import Span
+
+_BATCH_ROWS = 1024
+
+
+def read_parquet(span: Span, options: ReadOptions) -> Iterator[Document | Rejected]:
+    """Every row of the span's row groups."""
+    try:
+        file = pq.ParquetFile(span.file.path, memory_map=True)
+        columns = _wanted_columns(file.schema_arrow, span, options)
+        batches = file.iter_batches(
+            batch_size=_BATCH_ROWS,
+            row_groups=list(range(span.start, span.stop)),
+            columns=columns,
+        )
+        yield from _rows(batches, span, options)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(span, "Parquet", error) from error
+
+
+def read_arrow(span: Span, options: ReadOptions) -> Iterator[Document | Rejected]:
+    """Every row of an Arrow IPC file."""
+    try:
+        with pa.memory_map(str(span.file.path)) as source:
+            yield from _rows(_arrow_batches(source, span, options), span, options)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(span, "Arrow", error) from error
+
+
+def _arrow_batches(
+    source: pa.NativeFile, span: Span, options: ReadOptions
+) -> Iterator[pa.RecordBatch]:
+    if source.read(6) == b"ARROW1":
+        source.seek(0)
+        reader = pa.ipc.open_file(source)
+        columns = _wanted_columns(reader.schema, span, options)
+        batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+    else:
+        source.seek(0)
+        reader = pa.ipc.open_stream(source)
+        columns = _wanted_columns(reader.schema, span, options)
+        batches = iter(reader)
+    for batch in batches:
+        for start in range(0, batch.num_rows, _BATCH_ROWS):
+            yield batch.slice(start, _BATCH_ROWS).select(columns)
+
+
+def _rows(
+    batches: Iterator[pa.RecordBatch], span: Span, options: ReadOptions
+) -> Iterator[Document | Rejected]:
+    position, source = span.first_row, span.file.name
+    for batch in batches:
+        columns = {name: _values(batch.column(name)) for name in batch.schema.names}
+        for row in range(batch.num_rows):
+            fields = {name: values[row] for name, values in columns.items()}
+            bad = [name for name, value in fields.items() if isinstance(value, bytes)]
+            yield _document(fields, bad, source, position, options)
+            position += 1
+
+
+def _document(
+    fields: dict[str, Any],
+    undecoded: Sequence[str],
+    source: str,
+    position: int,
+    options: ReadOptions,
+) -> Document | Rejected:
+    """Rows whose strings are not UTF-8 (Arrow does not check) follow the policy for bad UTF-8."""
+    if not undecoded:
+        return document_from_fields(fields, source=source, position=position, options=options)
+    if options.on_bad_utf8 == "reject":
+        detail = f"column {undecoded[0]!r} holds bytes that are not UTF-8"
+        return Rejected(source, position, "bad-utf8", detail)
+    repaired = {
+        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        for name, value in fields.items()
+    }
+    result = document_from_fields(repaired, source=source, position=position, options=options)
+    if isinstance(result, Rejected):
+        return result
+    return Document(result.key, source, position, result.domain, result.data, replaced=True)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return list(column.to_pylist())
+    binary = pa.binary() if pa.types.is_string(column.type) else pa.large_binary()
+    return [_decode(value) for value in column.view(binary).to_pylist()]
+
+
+def _decode(value: bytes | None) -> str | bytes | None:
+    if value is None:
+        return None
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
+
+
+def _wanted_columns(schema: pa.Schema, span: Span, options: ReadOptions) -> list[str]:
+    if options.text_key not in schema.names:
+        raise BadInput(
+            f"the file has no column {options.text_key!r}; columns: {', '.join(schema.names[:12])}",
+            where=str(span.file.path),
+            effect="no document of this file was taken",
+            fix="name the column with --text-key",
+        )
+    kind = schema.field(options.text_key).type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise BadInput(
+            f"column {options.text_key!r} is of type {kind}, not string",
+            where=str(span.file.path),
+            effect="no document of this file was taken",
+            fix="name the text column with --text-key",
+        )
+    wanted = (options.text_key, options.id_key, options.domain_key)
+    return [name for name in schema.names if name in wanted]
+
+
+def _unreadable(span: Span, kind: str, error: Exception) -> BadInput:
+    return BadInput(
+        f"the {kind} file cannot be read: {str(error).splitlines()[0]}",
+        where=str(span.file.path),
+        effect="no document of this file was taken",
+        fix="write the file again, or move it out of the input",
+    )

@@ -1,0 +1,1 @@
+"""Training and judging the byte-level BPE tokenizer of DeepSeek-V3."""

@@ -1,0 +1,39 @@
+"""Configuration of `dsv3data tokenizer train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dsv3data.contracts.errors import BadConfig
+from dsv3data.io.sources import ReadOptions
+
+# Three control tokens and the 256 bytes.
+SMALLEST_VOCABULARY = 259
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerTrainConfig:
+    """What shapes a tokenizer.
+
+    Attributes:
+        vocab_size: model entries, control ids 0-2 included; the 815 added tokens come on top.
+        min_frequency: a pair seen less often is not merged; DeepSeek-V3's is not published.
+        allow_smaller: accept fewer entries when the corpus has no more pairs to merge.
+        report_bytes: text per domain that the report encodes.
+    """
+
+    vocab_size: int = 128_000
+    min_frequency: int = 0
+    allow_smaller: bool = False
+    report_bytes: int = 1_000_000
+    read: ReadOptions = field(default_factory=ReadOptions)
+
+    def __post_init__(self) -> None:
+        if not SMALLEST_VOCABULARY <= self.vocab_size <= 1 << 20:
+            raise BadConfig(
+                f"vocab_size must be from {SMALLEST_VOCABULARY} to 1,048,576, "
+                f"not {self.vocab_size:,}",
+                where="--vocab-size",
+                effect="nothing was started",
+                fix="DeepSeek-V3 has 128000",
+            )
