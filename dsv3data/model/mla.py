@@ -1,0 +1,73 @@
+"""Multi-head latent attention [§2.1.1, Eq. 1-11].
+
+Legend: B batch, T tokens, D model width, H heads, N = d_qk_nope, R = d_qk_rope, V = d_v,
+Q = q_lora_rank, C = kv_lora_rank.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dsv3data.model.config import ModelConfig
+from dsv3data.model.norm import RMSNorm
+from dsv3data.model.rope import rotate, softmax_scale
+
+
+class MLA(nn.Module):
+    """Causal attention whose keys and values come from one latent vector of C numbers a token.
+
+    Queries pass a latent of Q numbers as well. Each head's query and key has N numbers without
+    position and R with rotary position; the R numbers of the key are shared by all heads.
+    Rows attend across their documents: V3 packs without a cross-sample mask [§4.1].
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.d_qk_nope, self.d_qk_rope, self.d_v = config.d_qk_nope, config.d_qk_rope, config.d_v
+        self.kv_lora_rank = config.kv_lora_rank
+        self.softmax_scale = softmax_scale(config)
+        d_qk = config.d_qk_nope + config.d_qk_rope
+        self.q_down = nn.Linear(config.d_model, config.q_lora_rank, bias=False)
+        self.q_norm = RMSNorm(config.q_lora_rank, config.norm_eps)
+        self.q_up = nn.Linear(config.q_lora_rank, config.n_heads * d_qk, bias=False)
+        self.kv_down = nn.Linear(config.d_model, config.kv_lora_rank + config.d_qk_rope, bias=False)
+        self.kv_norm = RMSNorm(config.kv_lora_rank, config.norm_eps)
+        self.kv_up = nn.Linear(
+            config.kv_lora_rank, config.n_heads * (config.d_qk_nope + config.d_v), bias=False
+        )
+        self.out = nn.Linear(config.n_heads * config.d_v, config.d_model, bias=False)
+
+    def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        """x [B, T, D] → [B, T, D]; `rope` holds the tables of positions 0..T-1."""
+        query_BTHq = self._queries(x_BTD, rope)
+        key_BTHq, value_BTHV = self._keys_and_values(x_BTD, rope)
+        heads_BHTV = F.scaled_dot_product_attention(
+            query_BTHq.transpose(1, 2),
+            key_BTHq.transpose(1, 2),
+            value_BTHV.transpose(1, 2),
+            is_causal=True,
+            scale=self.softmax_scale,
+        )
+        mixed_BTD: Tensor = self.out(heads_BHTV.transpose(1, 2).flatten(2))
+        return mixed_BTD
+
+    def _queries(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        """[Eq. 6-9] → [B, T, H, N + R]."""
+        latent_BTQ = self.q_norm(self.q_down(x_BTD))
+        query_BTHq = self.q_up(latent_BTQ).unflatten(-1, (self.n_heads, -1))
+        plain, turned = query_BTHq.split((self.d_qk_nope, self.d_qk_rope), dim=-1)
+        return torch.cat((plain, rotate(turned, rope)), dim=-1)
+
+    def _keys_and_values(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """[Eq. 1-5] → keys [B, T, H, N + R], values [B, T, H, V]."""
+        latent_BTC, shared_BTR = self.kv_down(x_BTD).split(
+            (self.kv_lora_rank, self.d_qk_rope), dim=-1
+        )
+        up_BTH = self.kv_up(self.kv_norm(latent_BTC)).unflatten(-1, (self.n_heads, -1))
+        key_BTHN, value_BTHV = up_BTH.split((self.d_qk_nope, self.d_v), dim=-1)
+        shared_BT1R = rotate(shared_BTR.unsqueeze(2), rope)
+        shared_BTHR = shared_BT1R.expand(-1, -1, self.n_heads, -1)
+        return torch.cat((key_BTHN, shared_BTHR), dim=-1), value_BTHV

@@ -1,0 +1,78 @@
+"""The whole model: embedding, blocks, final norm, untied head, and the MTP module [§2].
+
+Legend: B rows, T tokens of a row, D model width, V vocabulary rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dsv3data.model.block import Block
+from dsv3data.model.config import ModelConfig
+from dsv3data.model.moe import MoE
+from dsv3data.model.mtp import MTPModule
+from dsv3data.model.norm import RMSNorm
+from dsv3data.model.rope import rope_tables
+from dsv3data.model.router import Router, Routing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """States ready for the head; logits are left to the caller, who may need few of them."""
+
+    hidden_BTD: Tensor  # position i predicts token i+1
+    mtp_hidden_BTD: Tensor | None  # T-1 positions; position i predicts token i+2
+    routings: tuple[Routing, ...]  # one per MoE layer in order, the MTP block's last
+
+
+class Transformer(nn.Module):
+    """A DeepSeek-V3-shaped language model. Build on `torch.device("meta")` to only count it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(
+            Block(config, dense=layer < config.n_dense_layers) for layer in range(config.n_layers)
+        )
+        self.final_norm = RMSNorm(config.d_model, config.norm_eps)
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.mtp = MTPModule(config) if config.mtp_depth else None
+
+    def forward(self, ids_BT: Tensor, valid_BT: Tensor | None = None) -> Output:
+        """ids int64 [B, T]; `valid_BT` (bool, default all) marks tokens that are not padding."""
+        if valid_BT is None:
+            valid_BT = torch.ones_like(ids_BT, dtype=torch.bool)
+        rope = rope_tables(self.config, ids_BT.shape[1], ids_BT.device)
+        embedded_BTD = self.embedding(ids_BT)
+        x_BTD, routings = embedded_BTD, []
+        for block in self.blocks:
+            x_BTD, routing = block(x_BTD, rope, valid_BT)
+            if routing is not None:
+                routings.append(routing)
+        hidden_BTD = self.final_norm(x_BTD)
+        mtp_hidden_BTD = None
+        if self.mtp is not None and ids_BT.shape[1] > 1:
+            after_norm = self.config.mtp_hidden == "after_final_norm"
+            mtp_hidden_BTD, routing = self.mtp(
+                (hidden_BTD if after_norm else x_BTD)[:, :-1],
+                embedded_BTD[:, 1:],
+                (rope[0][:-1], rope[1][:-1]),
+                valid_BT[:, 1:],  # a pair exists where its second token does
+            )
+            routings.append(routing)
+        return Output(
+            hidden_BTD=hidden_BTD, mtp_hidden_BTD=mtp_hidden_BTD, routings=tuple(routings)
+        )
+
+    def logits(self, hidden_D: Tensor) -> Tensor:
+        """The shared output head on any states [..., D] → [..., V]."""
+        return F.linear(hidden_D, self.head.weight)
+
+    def routers(self) -> list[Router]:
+        """The routers in the order of `Output.routings`."""
+        return [module.router for module in self.modules() if isinstance(module, MoE)]
