@@ -1,0 +1,285 @@
+"""FIM: grammar, split points, and that no encoder whatever can change a document's bytes."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsv3data.contracts.errors import IntegrityError
+from dsv3data.contracts.keys import keys_to_words
+from dsv3data.contracts.special_tokens import ControlIds
+from dsv3data.packing.config import PackConfig
+from dsv3data.packing.fim import (
+    FIM_PSM,
+    PLAIN,
+    Codec,
+    FimCounts,
+    FimPiece,
+    assemble_psm,
+    choose_documents,
+    cut_at_codepoints,
+    fim_document,
+    parse_psm,
+    piece_budget,
+    split_points,
+    split_text,
+)
+
+CONTROL = ControlIds(bos=300, eos=301, pad=302, fim_hole=303, fim_begin=304, fim_end=305)
+
+# A toy byte-level vocabulary: 256 bytes, some pairs that share a code point with a neighbour or
+# join two of them, and the control tokens, which stand for no bytes.
+PAIRS = [
+    b"th",
+    b"e ",
+    b"\xc3\xa9",
+    b"\xe4\xb8",
+    b"\xb8\xad",
+    b"\xad\xe4",
+    b"\xf0\x9f",
+    b"aa",
+    b"\n\n",
+]
+BYTES_OF = [bytes([b]) for b in range(256)] + PAIRS
+ID_OF = {raw: token for token, raw in enumerate(BYTES_OF)}
+
+
+def decode(ids: np.ndarray) -> bytes:
+    return b"".join(BYTES_OF[i] if i < len(BYTES_OF) else b"" for i in ids.tolist())
+
+
+def encode(text: str) -> np.ndarray:
+    """Greedy pairs over the bytes: splitting a text changes the tokens next to the split."""
+    raw, ids = text.encode(), []
+    while raw:
+        size = 2 if raw[:2] in ID_OF else 1
+        ids.append(ID_OF[raw[:size]])
+        raw = raw[size:]
+    return np.array(ids, dtype=np.int32)
+
+
+def encode_wastefully(text: str) -> np.ndarray:
+    return np.array(list(text.encode()), dtype=np.int32)
+
+
+def encode_lossily(text: str) -> np.ndarray:
+    return encode(text.replace("e", ""))
+
+
+def encode_with_a_control_id(text: str) -> np.ndarray:
+    return np.append(encode(text), np.int32(CONTROL.bos))
+
+
+STARTS_INSIDE = np.zeros(400, dtype=np.bool_)
+STARTS_INSIDE[: len(BYTES_OF)] = [0x80 <= raw[0] < 0xC0 for raw in BYTES_OF]
+
+texts = st.text(
+    st.sampled_from("aeth \n中é😀\u0301") | st.characters(exclude_categories=["Cs"]), max_size=120
+)
+keys = st.binary(min_size=16, max_size=16)
+
+
+def codec(encoder: Callable[[str], np.ndarray] = encode) -> Codec:
+    return Codec(encode=encoder, decode=decode, starts_inside=STARTS_INSIDE, control=CONTROL)
+
+
+def bytes_of(piece: FimPiece, *, last: bool) -> bytes:
+    """The text of a piece, after checking that its control ids are where they belong."""
+    if piece.flag == FIM_PSM:
+        prefix, middle, suffix = map(decode, parse_psm(piece.ids, CONTROL))
+        assert piece.split == (len(prefix.decode()), len(prefix.decode()) + len(middle.decode()))
+        return prefix + middle + suffix
+    assert piece.flag == PLAIN
+    assert piece.split == (-1, -1)
+    assert piece.ids[-1:].tolist() == [CONTROL.eos] if last else CONTROL.eos not in piece.ids
+    return decode(piece.ids)
+
+
+SEEN: Counter[str] = Counter()
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    text=texts,
+    key=keys,
+    seed=st.integers(0, 2**32),
+    context=st.sampled_from([16, 17, 24, 64, 256]),
+    encoder=st.sampled_from(
+        [encode, encode, encode_wastefully, encode_lossily, encode_with_a_control_id]
+    ),
+)
+def check_bytes_are_kept(
+    text: str, key: bytes, seed: int, context: int, encoder: Callable[[str], np.ndarray]
+) -> None:
+    ids = encode(text)
+    config = PackConfig(context=context, seed=seed)
+    pieces, counts = fim_document(ids, key, codec(encoder), config)
+    rebuilt = [bytes_of(piece, last=piece is pieces[-1]) for piece in pieces]
+    assert b"".join(rebuilt) == text.encode()
+    assert all(1 <= len(piece.ids) <= context and piece.ids.dtype == np.int32 for piece in pieces)
+    assert (len(pieces) > 1) == (len(ids) + 1 > context)
+    assert [p.start for p in pieces] == [0, *(p.stop for p in pieces[:-1])]
+    assert pieces[-1].stop == len(ids)
+    fim = [piece for piece in pieces if piece.flag == FIM_PSM]
+    assert counts.pieces_fim == len(fim)
+    assert counts.source_tokens_fim == sum(p.stop - p.start for p in fim)
+    assert counts.sample_ids_fim == sum(len(p.ids) for p in fim)
+    reasons = (
+        "plain_too_short", "plain_too_long", "plain_not_text", "plain_not_reversible"
+    )  # fmt: skip
+    assert len(pieces) == len(fim) + sum(getattr(counts, reason) for reason in reasons)
+    SEEN["several FIM pieces"] += len(fim) > 1
+    SEEN["mixed"] += 0 < len(fim) < len(pieces)
+    SEEN["wide"] += bool(fim) and any(ord(c) > 0xFFFF for c in text)
+    SEEN.update({reason: getattr(counts, reason) for reason in reasons})
+    SEEN["border moved"] += any(p.stop - p.start < piece_budget(context) for p in pieces[:-1])
+
+
+def test_no_encoder_changes_a_byte() -> None:
+    SEEN.clear()
+    check_bytes_are_kept()
+    assert SEEN.pop("plain_not_text") == 0  # the documents are texts, and cut at code points
+    assert len(SEEN) == 7
+    assert min(SEEN.values()) > 0, SEEN
+
+
+def test_a_document_as_long_as_a_row_is_never_cut() -> None:
+    config = PackConfig(context=64)
+    for n_tokens, expected in ((60, 1), (63, 1), (64, 2), (65, 2)):
+        pieces, counts = fim_document(encode("x" * n_tokens), b"k" * 16, codec(), config)
+        assert len(pieces) == expected, n_tokens
+        assert sum(piece.stop - piece.start for piece in pieces) == n_tokens
+        # 60 tokens and four added ids just fit; 63 fit as they are, but not as a sample.
+        assert counts.plain_too_long == (n_tokens == 63)
+
+
+def test_ids_that_are_no_text_stay_plain() -> None:
+    ids = np.full(40, 0x80, dtype=np.int32)  # continuation bytes only: there is no border at all
+    pieces, counts = fim_document(ids, b"k" * 16, codec(), PackConfig(context=16))
+    assert [piece.flag for piece in pieces] == [PLAIN] * 4
+    assert counts.plain_not_text == 4
+    assert b"".join(decode(piece.ids) for piece in pieces) == b"\x80" * 40
+
+
+def test_borders_never_cut_a_code_point() -> None:
+    ids = encode_wastefully("a" + "😀" * 30)
+    borders = cut_at_codepoints(ids, STARTS_INSIDE, context=32)
+    assert len(borders) > 4
+    for start, stop in itertools.pairwise(borders):
+        decode(ids[start:stop]).decode()
+        assert stop - start <= piece_budget(32)
+
+
+@pytest.mark.parametrize("text", ["", "a", "ab", "é😀"])
+def test_a_document_too_short_stays_plain_and_is_counted(text: str) -> None:
+    pieces, counts = fim_document(encode(text), b"k" * 16, codec(), PackConfig(context=16))
+    assert [piece.flag for piece in pieces] == [PLAIN]
+    assert pieces[0].ids.tolist() == [*encode(text).tolist(), CONTROL.eos]
+    assert counts == FimCounts(
+        documents_chosen=1, source_tokens_chosen=len(encode(text)), plain_too_short=1
+    )
+
+
+def test_counts_add_up() -> None:
+    total = FimCounts()
+    for text in ("the end", "ab", "中" * 60):
+        _, counts = fim_document(encode(text), b"k" * 16, codec(), PackConfig(context=32))
+        total.add(counts)
+    assert total.documents_chosen == 3
+    assert total.documents_fim == 2
+    assert total.plain_too_short == 1
+    assert total.source_tokens_chosen == sum(len(encode(t)) for t in ("the end", "ab", "中" * 60))
+
+
+@given(text=texts, key=keys, piece=st.integers(0, 1000), seed=st.integers(0, 2**63))
+def test_split_points_are_sorted_code_points(text: str, key: bytes, piece: int, seed: int) -> None:
+    first, second = split_points(key, piece, len(text), seed=seed)
+    assert 0 <= first <= second <= len(text)
+    prefix, middle, suffix = split_text(text, (first, second))
+    assert prefix + middle + suffix == text
+
+
+def test_split_points_are_uniform_independent_and_keyed() -> None:
+    rng = np.random.default_rng(0)
+    pairs = Counter(split_points(rng.bytes(16), 0, 3, seed=5) for _ in range(16_000))
+    # Two draws over 0..3: equal draws have chance 1/16, different ones 2/16.
+    assert len(pairs) == 10
+    for (first, second), count in pairs.items():
+        expected = 1000 if first == second else 2000
+        assert abs(count - expected) < 5 * np.sqrt(expected)
+    drawn = {
+        split_points(b"k" * 16, piece, 10**6, seed=seed) for piece in (0, 1) for seed in (0, 1)
+    }
+    assert len(drawn) == 4
+
+
+def test_the_rate_of_chosen_documents_is_binomial_and_keyed() -> None:
+    raw = np.random.default_rng(1).integers(0, 256, (200_000, 16), dtype=np.uint8)
+    words = keys_to_words(raw)
+    chosen = choose_documents(words, rate=0.1, seed=0)
+    assert abs(chosen.mean() - 0.1) < 5 * np.sqrt(0.09 / 200_000)
+    assert np.array_equal(chosen[::-1], choose_documents(words[::-1], rate=0.1, seed=0))
+    other = choose_documents(words, rate=0.1, seed=1)
+    assert abs((chosen & other).mean() - 0.01) < 0.002
+    assert not choose_documents(words, rate=0.0, seed=0).any()
+    assert choose_documents(words, rate=1.0, seed=0).all()
+    # A higher rate keeps the documents of a lower one.
+    assert np.all(choose_documents(words, rate=0.5, seed=0)[chosen])
+
+
+@given(st.lists(st.lists(st.integers(0, 255), max_size=6), min_size=3, max_size=3))
+def test_parse_is_the_inverse_of_assemble(parts: list[list[int]]) -> None:
+    prefix, middle, suffix = (np.array(part, dtype=np.int32) for part in parts)
+    ids = assemble_psm(prefix, suffix, middle, CONTROL)
+    assert ids.dtype == np.int32
+    assert [part.tolist() for part in parse_psm(ids, CONTROL)] == parts
+
+
+BEGIN, HOLE, END, EOS = CONTROL.fim_begin, CONTROL.fim_hole, CONTROL.fim_end, CONTROL.eos
+
+
+@pytest.mark.parametrize(
+    ("ids", "text"),
+    [
+        ([], "does not start with fim_begin"),
+        ([1, BEGIN, HOLE, END, EOS], "does not start with fim_begin"),
+        ([BEGIN], "does not end with the EOS"),
+        ([BEGIN, 1, HOLE, 2, END, 3], "does not end with the EOS"),
+        ([BEGIN, 1, 2, END, 3, EOS], "has fim_hole 0 times instead of once"),
+        ([BEGIN, HOLE, 1, HOLE, 2, END, 3, EOS], "has fim_hole 2 times instead of once"),
+        ([BEGIN, HOLE, 2, 3, EOS], "has fim_end 0 times instead of once"),
+        ([BEGIN, HOLE, END, 2, END, 3, EOS], "has fim_end 2 times instead of once"),
+        ([BEGIN, 1, END, 2, HOLE, 3, EOS], "has fim_end at 2, before fim_hole at 4"),
+        ([BEGIN, BEGIN, HOLE, END, EOS], "has a control id inside its text"),
+        ([BEGIN, HOLE, EOS, END, EOS], "has a control id inside its text"),
+        ([BEGIN, HOLE, END, CONTROL.pad, EOS], "has a control id inside its text"),
+        ([BEGIN, HOLE, END, EOS, EOS], "has a control id inside its text"),
+    ],
+)
+def test_a_faulty_sample_is_refused(ids: list[int], text: str) -> None:
+    with pytest.raises(IntegrityError, match=text) as caught:
+        parse_psm(np.array(ids, dtype=np.int32), CONTROL)
+    assert caught.value.fix == "pack again from the token shards"
+    assert str(len(ids)) in caught.value.where
+    assert caught.value.effect
+
+
+def test_every_single_change_of_a_control_id_is_found() -> None:
+    whole = assemble_psm(*(np.array([1, 2], dtype=np.int32) for _ in range(3)), CONTROL)
+    found = 0
+    for place in range(len(whole)):
+        for value in (7, *(BEGIN, HOLE, END, EOS)):
+            if (whole[place] == value) or (whole[place] < 256 and value == 7):
+                continue
+            changed = whole.copy()
+            changed[place] = value
+            with pytest.raises(IntegrityError, match="a FIM piece"):
+                parse_psm(changed, CONTROL)
+            found += 1
+    assert found == 4 * 4 + 6 * 4
