@@ -1,0 +1,1 @@
+"""The steps that turn documents into shards, and the executors that run them."""

@@ -1,0 +1,225 @@
+"""`dsv3data tokenize`: plan units, do them, publish the manifest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsv3data.contracts.config import config_hash, to_dict
+from dsv3data.contracts.errors import BadInput, TooManyRejected
+from dsv3data.contracts.keys import add_digests
+from dsv3data.contracts.manifest import (
+    REJECTED_NAME,
+    TOKENIZER_NAME,
+    TOKENS,
+    FileRecord,
+    Manifest,
+)
+from dsv3data.contracts.progress import Sink
+from dsv3data.encoding.engine import HuggingFaceEncoder
+from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
+from dsv3data.io.atomic import write_atomic
+from dsv3data.io.ledger import UnitRecord
+from dsv3data.io.manifest_file import describe_file
+from dsv3data.io.shards import ShardReader
+from dsv3data.io.sources import Document, SourceFile, Unit, discover, plan_units, read_unit
+from dsv3data_pipelines.counts import add_counts
+from dsv3data_pipelines.output import finish_output, open_output
+from dsv3data_pipelines.tokenize.config import TokenizeConfig
+from dsv3data_pipelines.tokenize.rejected import merge_rejected
+from dsv3data_pipelines.tokenize.unit import TokenizeUnit
+from dsv3data_pipelines.units import run_units
+
+# Raised when the same input and config would give other bytes than before.
+CODE_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeResult:
+    """A finished token set: its folder, root hash, and counts (as in the manifest)."""
+
+    out: Path
+    root: str
+    counts: Mapping[str, Any]
+    seconds: float
+
+
+def tokenize(
+    inputs: Sequence[Path],
+    *,
+    tokenizer: Path,
+    out: Path,
+    config: TokenizeConfig,
+    sink: Sink,
+    workers: int = 1,
+    max_rejected: float = 0.01,
+    fresh: bool = False,
+) -> TokenizeResult:
+    """Tokenize all documents below `inputs` into `out`; continues an interrupted run.
+
+    The bytes of the output depend on the documents, the tokenizer and the config, not on workers.
+
+    Raises:
+        BadInput: no documents, a damaged file, two documents of one id.
+        BadConfig: the folder holds the work of another config or input.
+        TooManyRejected: published, but more than `max_rejected` of the records were refused.
+    """
+    started = time.monotonic()
+    vocabulary = load_vocabulary(tokenizer)
+    files, units = _plan_units(inputs, config, sink)
+    plan = _plan(vocabulary, config, files)
+    with open_output(out, plan, fresh=fresh, sink=sink):
+        tasks = [
+            TokenizeUnit(
+                unit=unit,
+                tokenizer=tokenizer,
+                tokenizer_sha256=vocabulary.sha256,
+                config=config,
+                out=out,
+                plan_hash=config_hash({**plan, "input": {}}),
+            )
+            for unit in units
+        ]
+        sink.phase("tokenize", total=sum(unit.size for unit in units), unit="B")
+        records = run_units(tasks, workers=workers, sink=sink)
+        sink.phase("publish")
+        manifest = _publish(out, vocabulary, config, units, records)
+    _check_rejected(manifest.counts, max_rejected, out)
+    return TokenizeResult(
+        out=out, root=manifest.root, counts=manifest.counts, seconds=time.monotonic() - started
+    )
+
+
+def forecast(
+    inputs: Sequence[Path], *, tokenizer: Path, config: TokenizeConfig, workers: int, sink: Sink
+) -> dict[str, Any]:
+    """What a run would do: files, units, and from one MB of the first documents time and disk."""
+    vocabulary = load_vocabulary(tokenizer)
+    files, units = _plan_units(inputs, config, sink)
+    texts = _first_texts(units, config, limit_bytes=1 << 20)
+    started = time.monotonic()
+    values, _ = HuggingFaceEncoder(vocabulary).encode(texts)
+    seconds = time.monotonic() - started
+    text_bytes = sum(len(text.encode("utf-8")) for text in texts) or 1
+    size = sum(unit.size for unit in units)
+    return {
+        "files": len(files),
+        "units": len(units),
+        "input_bytes": size,
+        "tokens_estimate": round(size * len(values) / text_bytes),
+        "disk_bytes_estimate": round(size * len(values) * 4 / text_bytes),
+        "seconds_estimate": round(size * seconds / text_bytes / max(1, workers), 1),
+    }
+
+
+def _plan_units(
+    inputs: Sequence[Path], config: TokenizeConfig, sink: Sink
+) -> tuple[list[SourceFile], list[Unit]]:
+    files, skipped = discover(inputs, text_files=config.read.text_files)
+    if skipped:
+        sink.note(f"{len(skipped)} files of unknown kind were skipped, the first: {skipped[0]}")
+    return files, plan_units(files, unit_bytes=config.unit_bytes)
+
+
+def _plan(
+    vocabulary: Vocabulary, config: TokenizeConfig, files: Sequence[SourceFile]
+) -> dict[str, Any]:
+    return {
+        "code_format": CODE_FORMAT,
+        "tokenize": to_dict(config),
+        "tokenizer_sha256": vocabulary.sha256,
+        "input": {file.name: f"{file.size} bytes" for file in files},
+    }
+
+
+def _publish(
+    out: Path,
+    vocabulary: Vocabulary,
+    config: TokenizeConfig,
+    units: Sequence[Unit],
+    records: Sequence[UnitRecord],
+) -> Manifest:
+    shards = [file for record in records for file in record.files if file.name.endswith(".arrow")]
+    counts = add_counts([record.counts for record in records])
+    digest = add_digests([record.counts["keys_digest"] for record in records])
+    if config.read.id_key:
+        _refuse_twin_keys(out, shards)
+    merge_rejected(out, units, REJECTED_NAME)
+    write_atomic(out / TOKENIZER_NAME, vocabulary.tokenizer_json)
+    others = [describe_file(out, name) for name in (REJECTED_NAME, TOKENIZER_NAME)]
+    manifest = Manifest(
+        format=TOKENS,
+        config={"tokenize": to_dict(config)},
+        input={"units": [record.input_sha256 for record in records]},
+        tokenizer=vocabulary.record(),
+        counts=counts,
+        keys_digest=digest,
+        files=(*shards, *others),
+    )
+    finish_output(out, manifest, pattern="tokens-*.arrow")
+    return manifest
+
+
+def _refuse_twin_keys(out: Path, shards: Sequence[FileRecord]) -> None:
+    """Two documents of one id would be one document to everything that follows."""
+    keys = np.concatenate(
+        [
+            np.frombuffer(batch.column("key").buffers()[1], dtype="S16", count=batch.num_rows)
+            for batch in _batches(out, shards)
+        ]
+        or [np.empty(0, dtype="S16")]
+    )
+    ordered = np.sort(keys)
+    twins = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twins):
+        places = _places(out, shards, bytes(twins[0]).ljust(16, b"\0"))
+        raise BadInput(
+            f"{len(twins):,} documents have the id of another document",
+            where=" and ".join(places),
+            effect="no manifest was written: the token set is not finished",
+            fix="make the ids unique, or leave --id-key out",
+        )
+
+
+def _places(out: Path, shards: Sequence[FileRecord], key: bytes) -> list[str]:
+    found = []
+    for batch in _batches(out, shards):
+        rows = batch.select(["key", "source", "position"]).to_pylist()
+        found += [f"{row['source']} at {row['position']}" for row in rows if row["key"] == key]
+    return found[:2]
+
+
+def _batches(out: Path, shards: Sequence[FileRecord]) -> Iterator[Any]:
+    for record in shards:
+        yield from ShardReader(out, record).batches()
+
+
+def _first_texts(units: Sequence[Unit], config: TokenizeConfig, *, limit_bytes: int) -> list[str]:
+    texts, size = [], 0
+    for unit in units:
+        for document in read_unit(unit, config.read):
+            if isinstance(document, Document):
+                texts.append(document.data.decode("utf-8"))
+                size += len(document.data)
+            if size >= limit_bytes:
+                return texts
+    return texts
+
+
+def _check_rejected(counts: Mapping[str, Any], allowed: float, out: Path) -> None:
+    rejected, documents = counts["rejected"], counts["documents"]
+    if rejected and rejected > allowed * (documents + rejected):
+        reasons = ", ".join(
+            f"{reason} {number:,}" for reason, number in counts["rejected_by_reason"].items()
+        )
+        raise TooManyRejected(
+            f"{rejected:,} of {documents + rejected:,} records were rejected ({reasons})",
+            where=str(out / REJECTED_NAME),
+            effect="the token set is finished and holds all other documents",
+            fix="look at the reasons; if they are as expected, raise --max-rejected",
+        )

@@ -1,0 +1,185 @@
+"""Doing work units: once each, by any number of processes, again only where a hash no longer holds.
+
+A stage turns its input into tasks that depend on the data alone. Each task's result is entered in
+the ledger of the output folder, so that a run that was killed continues where it stopped, and a
+finished one that is run again only checks hashes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, TypeVar
+
+from dsv3data.contracts.errors import EnvironmentFault, Stopped
+from dsv3data.contracts.manifest import FileRecord
+from dsv3data.contracts.progress import NullSink, Sink
+from dsv3data.io.failpoints import failpoint
+from dsv3data.io.ledger import Ledger, UnitRecord
+
+_POLL_SECONDS = 0.1
+
+
+class UnitTask(Protocol):
+    """A unit of a stage. Instances are plain data: they travel to worker processes."""
+
+    @property
+    def name(self) -> str:
+        """Names the unit in the ledger."""
+
+    @property
+    def size(self) -> int:
+        """Work in the unit of the stage's progress phase."""
+
+    @property
+    def out(self) -> Path:
+        """The output folder."""
+
+    @property
+    def plan_hash(self) -> str:
+        """Hash of everything but the input bytes that shapes the result."""
+
+    def input_sha256(self) -> str:
+        """Hash of the bytes that the unit reads."""
+
+    def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
+        """Publish the unit's files below `out`; their records and the unit's counts."""
+
+
+Task = TypeVar("Task", bound=UnitTask)
+
+
+def run_units(tasks: Sequence[Task], *, workers: int, sink: Sink) -> list[UnitRecord]:
+    """Complete all tasks; their records in the order of the tasks.
+
+    SIGINT and SIGTERM stop the work at once: what is finished is in the ledger, and a unit under
+    way leaves nothing behind.
+
+    Raises:
+        Stopped: on a signal.
+        EnvironmentFault: a worker process died.
+    """
+    with _stop_on_signals():
+        if workers <= 1 or len(tasks) <= 1:
+            return [complete_unit(task, sink) for task in tasks]
+        return _run_in_processes(tasks, min(workers, len(tasks)), sink)
+
+
+def complete_unit(task: UnitTask, sink: Sink) -> UnitRecord:
+    """Do one unit, or find it done: the record of either."""
+    ledger = Ledger(task.out)
+    input_sha256 = task.input_sha256()
+    record = ledger.finished(task.name, plan_hash=task.plan_hash, input_sha256=input_sha256)
+    if record is not None:
+        sink.advance(task.size)
+        return record
+    files, counts = task.run(sink)
+    failpoint("unit.before_record")
+    record = UnitRecord(
+        plan_hash=task.plan_hash, input_sha256=input_sha256, files=tuple(files), counts=counts
+    )
+    ledger.record(task.name, record)
+    failpoint("unit.after_record")
+    return record
+
+
+def _run_in_processes(tasks: Sequence[Task], workers: int, sink: Sink) -> list[UnitRecord]:
+    # Spawned, not forked: tokenizers and Arrow have threads that a fork would leave dead.
+    context = multiprocessing.get_context("spawn")
+    progress = context.SimpleQueue()
+    executor = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(progress,)
+    )
+    try:
+        futures = [executor.submit(_complete_in_worker, task) for task in tasks]
+        _follow(futures, progress, sink)
+        return [future.result() for future in futures]
+    except BrokenProcessPool as error:
+        raise EnvironmentFault(
+            "a worker process died",
+            where=str(tasks[0].out),
+            effect="its unit left nothing behind; all finished units are kept",
+            fix="look for the out-of-memory killer, use fewer --workers, run the command again",
+        ) from error
+    finally:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        executor.shutdown(cancel_futures=True)
+
+
+def _follow(futures: Sequence[Future[UnitRecord]], progress: Any, sink: Sink) -> None:
+    """Pass on progress until all is done or something failed."""
+    pending: set[Future[UnitRecord]] = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
+        while not progress.empty():
+            amount, counts = progress.get()
+            sink.advance(amount, **counts)
+        for future in done:
+            future.result()
+
+
+class _QueueSink(NullSink):
+    """A worker's sink: sends progress to the parent."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    def advance(self, amount: int, **counts: int) -> None:
+        self._queue.put((amount, counts))
+
+
+_worker_sink: Sink = NullSink()
+
+
+def _start_worker(progress: Any) -> None:
+    """Runs first in a worker: Ctrl-C is the parent's affair, and the parent's death is ours."""
+    global _worker_sink
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _worker_sink = _QueueSink(progress)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+
+def _complete_in_worker(task: Task) -> UnitRecord:
+    return complete_unit(task, _worker_sink)
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into `Stopped` while the block runs (main thread only)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(
+            f"stopped by {signal.Signals(number).name}",
+            where=" ".join(sys.argv[:3]),
+            effect="all finished units are kept; nothing unfinished has a final name",
+            fix="run the same command again to continue",
+        )
+
+    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
