@@ -1,0 +1,1 @@
+"""Reading finished data back: proofs, views for people, and the state of the machine."""

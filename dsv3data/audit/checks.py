@@ -1,0 +1,66 @@
+"""Checks shared by the proofs of token sets and packed sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dsv3data.contracts.errors import IntegrityError
+from dsv3data.contracts.manifest import Manifest
+from dsv3data.encoding.vocabulary import Vocabulary
+from dsv3data.io.manifest_file import REBUILD
+
+
+def fail(what: str, where: Path, place: str = "") -> NoReturn:
+    """Raise the IntegrityError of a broken rule."""
+    raise IntegrityError(
+        what,
+        where=f"{where}{', ' + place if place else ''}",
+        effect="the data set is not what its manifest says",
+        fix=REBUILD,
+    )
+
+
+def check_schema(path: Path, schema: pa.Schema, expected: pa.Schema, manifest: Manifest) -> None:
+    """The shard has the columns of its format and was made with this tokenizer."""
+    if not schema.equals(expected, check_metadata=False):
+        fail(f"the shard's columns are not those of {manifest.format}", path)
+    found = (schema.metadata or {}).get(b"tokenizer_sha256", b"").decode()
+    if found != manifest.tokenizer.sha256:
+        fail(
+            f"the shard was made with tokenizer {found[:16]}…, "
+            f"this set has {manifest.tokenizer.sha256[:16]}…",
+            path,
+        )
+
+
+def check_ids(ids: NDArray[np.int32], vocabulary: Vocabulary, path: Path, place: str) -> None:
+    """Every id is one of the tokenizer's."""
+    if len(ids) and not (ids.min() >= 0 and ids.max() < vocabulary.vocab_size):
+        worst = int(ids.min()) if ids.min() < 0 else int(ids.max())
+        fail(f"id {worst} is outside 0..{vocabulary.vocab_size - 1}", path, place)
+
+
+def check_counts(
+    found: Mapping[str, Any], stated: Mapping[str, Any], path: Path, prefix: str = ""
+) -> None:
+    """Recomputed counts equal those of the manifest."""
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            check_counts(value, stated.get(key, {}), path, prefix=f"{prefix}{key}.")
+        elif stated.get(key) != value:
+            fail(f"{prefix}{key} is {value:,} in the data, {stated.get(key)} in the manifest", path)
+
+
+def ranges_sum(
+    values: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Sum of values[start:stop] for each range, int64; empty ranges give 0. Cost: O(N)."""
+    total = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+    sums: NDArray[np.int64] = total[stops] - total[starts]
+    return sums

@@ -1,0 +1,78 @@
+"""`dsv3data verify`: prove that a folder is what its manifest says, by reading all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dsv3data.audit.verify_packed import verify_packed
+from dsv3data.audit.verify_tokens import verify_tokens
+from dsv3data.contracts.errors import IntegrityError
+from dsv3data.contracts.manifest import PACKED, TOKENIZER, TOKENIZER_NAME, TOKENS, Manifest
+from dsv3data.contracts.progress import Sink
+from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
+from dsv3data.io.manifest_file import REBUILD, check_file, check_no_strangers, read_manifest
+
+Check = Callable[[Path, Manifest, Vocabulary, Sink], Mapping[str, Any]]
+_CONTENT: Mapping[str, Check | None] = {
+    TOKENS: verify_tokens,
+    PACKED: verify_packed,
+    TOKENIZER: None,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyResult:
+    """A folder that holds what its manifest says. `facts` are the counts that were recomputed."""
+
+    folder: Path
+    format: str
+    root: str
+    files: int
+    size_bytes: int
+    facts: Mapping[str, Any]
+
+
+def verify(folder: Path, *, sink: Sink) -> VerifyResult:
+    """Check every byte and every rule of a tokenizer, token set or packed set.
+
+    Files: each listed file is there with its size and SHA-256, and no other lies beside them.
+    Content: see `verify_tokens` and `verify_packed`.
+
+    Raises:
+        BadInput: the folder holds no finished data set.
+        IntegrityError: the first damage found, naming file and place.
+    """
+    manifest = read_manifest(folder, expect=tuple(_CONTENT))
+    check_no_strangers(folder, manifest)
+    size = sum(record.size for record in manifest.files)
+    sink.phase("checksums", total=size, unit="B")
+    for record in manifest.files:
+        check_file(folder, record)
+        sink.advance(record.size)
+    vocabulary = _vocabulary(folder, manifest)
+    check = _CONTENT[manifest.format]
+    return VerifyResult(
+        folder=folder,
+        format=manifest.format,
+        root=manifest.root,
+        files=len(manifest.files),
+        size_bytes=size,
+        facts=check(folder, manifest, vocabulary, sink) if check else {},
+    )
+
+
+def _vocabulary(folder: Path, manifest: Manifest) -> Vocabulary:
+    vocabulary = load_vocabulary(folder / TOKENIZER_NAME)
+    if vocabulary.record() != manifest.tokenizer:
+        raise IntegrityError(
+            f"the tokenizer here has hash {vocabulary.sha256[:16]}… and "
+            f"{vocabulary.vocab_size:,} ids; the manifest says "
+            f"{manifest.tokenizer.sha256[:16]}… and {manifest.tokenizer.vocab_size:,}",
+            where=str(folder / TOKENIZER_NAME),
+            effect="the ids would mean other text",
+            fix=REBUILD,
+        )
+    return vocabulary

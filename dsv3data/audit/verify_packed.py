@@ -1,0 +1,244 @@
+"""The proof of a packed set: rows, pieces, FIM grammar, and every document exactly once."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dsv3data.audit.checks import check_counts, check_ids, check_schema, fail, ranges_sum
+from dsv3data.contracts.errors import IntegrityError
+from dsv3data.contracts.keys import keys_digest, keys_to_words
+from dsv3data.contracts.manifest import MANIFEST_NAME, FileRecord, Manifest
+from dsv3data.contracts.progress import Sink
+from dsv3data.contracts.schemas import lineage_schema, packed_schema
+from dsv3data.encoding.vocabulary import Vocabulary
+from dsv3data.io.shards import ShardReader
+from dsv3data.packing.fim import FIM_PSM, PLAIN, parse_psm
+
+_Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """Pieces of a batch or shard in row order: row id, slot, length, flag, bytes of text."""
+
+    row_id: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    length: NDArray[np.int64]
+    flag: NDArray[np.int64]
+    n_bytes: NDArray[np.int64]
+    ends_with_eos: NDArray[np.bool_]
+
+
+def verify_packed(
+    folder: Path, manifest: Manifest, vocabulary: Vocabulary, sink: Sink
+) -> Mapping[str, Any]:
+    """Recompute what a packed set claims.
+
+    - each row's checksum holds, its pieces fill `n_tokens` ids, only padding follows;
+    - a plain piece has no control id but a last end-of-sentence; a FIM piece obeys the grammar
+      begin, prefix, hole, suffix, end, middle, end-of-sentence;
+    - lineage and rows agree piece by piece, down to the bytes of text;
+    - the pieces of each document are all there, once, gapless, the last one ends the document;
+      the documents are those of the token set.
+    """
+    context = int(manifest.config["pack"]["context"])
+    totals: Counter[str] = Counter()
+    digests: list[NDArray[np.uint64]] = []
+    shards = manifest.shards()
+    lineage = {record.name: record for record in manifest.files if record.name.endswith(".parquet")}
+    sink.phase("rows", total=sum(record.rows for record in shards), unit="rows")
+    for record in shards:
+        name = record.name.replace("packed-", "lineage-", 1).replace(".arrow", ".parquet")
+        if name not in lineage:
+            fail("the shard has no lineage file", folder / record.name)
+        slots = _verify_shard(folder, record, manifest, vocabulary, context, totals, sink)
+        digests.append(_verify_lineage(folder / name, slots, totals))
+    words = np.concatenate(digests) if digests else np.empty((0, 2), dtype=np.uint64)
+    if keys_digest(words) != manifest.keys_digest:
+        fail("the documents in the rows are not those of the token set", folder / MANIFEST_NAME)
+    if len(np.unique(words, axis=0)) != len(words):
+        fail("a document stands in two shards", folder)
+    facts = dict(sorted(totals.items()))
+    check_counts(facts, manifest.counts, folder / MANIFEST_NAME)
+    return facts
+
+
+def _verify_shard(
+    folder: Path,
+    record: FileRecord,
+    manifest: Manifest,
+    vocabulary: Vocabulary,
+    context: int,
+    totals: Counter[str],
+    sink: Sink,
+) -> _Slots:
+    reader = ShardReader(folder, record)
+    check_schema(reader.path, reader.schema, packed_schema(context, {}), manifest)
+    parts = []
+    next_row: int | None = None
+    for number, batch in enumerate(reader.batches()):
+        place = f"batch {number}"
+        row_ids = batch.column("row_id").to_numpy()
+        first = int(row_ids[0])
+        expected = first if next_row is None else next_row
+        if not np.array_equal(row_ids, np.arange(expected, expected + len(row_ids))):
+            fail("row ids are not consecutive", reader.path, place)
+        next_row = expected + len(row_ids)
+        parts.append(_verify_batch(batch, vocabulary, context, reader.path, place))
+        totals["rows"] += batch.num_rows
+        totals["padding"] += batch.num_rows * context - int(parts[-1].length.sum())
+        sink.advance(batch.num_rows)
+    return _Slots(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in _Slots.__dataclass_fields__
+        )
+    )
+
+
+def _verify_batch(
+    batch: pa.RecordBatch, vocabulary: Vocabulary, context: int, path: Path, place: str
+) -> _Slots:
+    rows = batch.column("input_ids").flatten().to_numpy().reshape(-1, context)
+    sums = np.array([zlib.crc32(row) for row in rows], dtype=np.uint32)
+    wrong = np.flatnonzero(sums != batch.column("crc32").to_numpy())
+    if len(wrong):
+        fail(f"row {wrong[0]} does not match its checksum", path, place)
+    check_ids(rows.reshape(-1), vocabulary, path, place)
+    n_tokens = batch.column("n_tokens").to_numpy().astype(np.int64)
+    counts = np.array(batch.column("piece_lengths").value_lengths(), dtype=np.int64)
+    length = batch.column("piece_lengths").flatten().to_numpy().astype(np.int64)
+    flag = batch.column("piece_flags").flatten().to_numpy().astype(np.int64)
+    if len(flag) != len(length) or (length < 1).any() or not np.isin(flag, (PLAIN, FIM_PSM)).all():
+        fail("piece lengths or flags are malformed", path, place)
+    row_stops = np.cumsum(counts)
+    if not np.array_equal(ranges_sum(length, row_stops - counts, row_stops), n_tokens):
+        fail("piece lengths do not add up to the row's tokens", path, place)
+    if (n_tokens > context).any():
+        fail(f"a row claims more than {context} tokens", path, place)
+    _verify_padding(rows, n_tokens, vocabulary, path, place)
+    row = np.repeat(np.arange(len(rows)), counts)
+    slot = np.arange(len(length)) - (row_stops - counts)[row]
+    before = np.cumsum(length) - length
+    start = row * context + before - (before[row_stops - counts])[row]
+    flat = rows.reshape(-1)
+    _verify_pieces(flat, start, length, flag, vocabulary, path, place)
+    sizes = vocabulary.byte_lengths[flat].astype(np.int64)
+    return _Slots(
+        row_id=batch.column("row_id").to_numpy()[row],
+        slot=slot,
+        length=length,
+        flag=flag,
+        n_bytes=ranges_sum(sizes, start, start + length),
+        ends_with_eos=flat[start + length - 1] == vocabulary.control.eos,
+    )
+
+
+def _verify_padding(
+    rows: NDArray[np.int32],
+    n_tokens: NDArray[np.int64],
+    vocabulary: Vocabulary,
+    path: Path,
+    place: str,
+) -> None:
+    after = np.arange(rows.shape[1]) >= n_tokens[:, None]
+    if not (rows[after] == vocabulary.control.pad).all():
+        fail("something other than padding follows a row's tokens", path, place)
+
+
+def _verify_pieces(
+    flat: _Ids,
+    start: NDArray[np.int64],
+    length: NDArray[np.int64],
+    flag: NDArray[np.int64],
+    vocabulary: Vocabulary,
+    path: Path,
+    place: str,
+) -> None:
+    last = start + length - 1
+    control = vocabulary.is_control[flat]
+    inside = ranges_sum(control.astype(np.int64), start, last)
+    closing = control[last] & (flat[last] != vocabulary.control.eos)
+    bad = np.flatnonzero((flag == PLAIN) & ((inside > 0) | closing))
+    if len(bad):
+        fail(f"piece {bad[0]} is plain but holds a control id", path, place)
+    for index in np.flatnonzero(flag == FIM_PSM).tolist():
+        try:
+            parse_psm(flat[start[index] : start[index] + length[index]], vocabulary.control)
+        except IntegrityError as error:
+            fail(f"piece {index}: {error.what}", path, place)
+        if inside[index] != 3:
+            fail(f"piece {index}: a FIM piece holds another control id", path, place)
+
+
+def _verify_lineage(path: Path, slots: _Slots, totals: Counter[str]) -> NDArray[np.uint64]:
+    """Compare lineage with the rows; the shard's document keys, uint64 [N, 2]."""
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        fail(f"the lineage cannot be read: {str(error).splitlines()[0]}", path)
+    if not table.schema.equals(lineage_schema(), check_metadata=False):
+        fail("the lineage has other columns", path)
+    column = {
+        name: table.column(name).to_numpy()
+        for name in table.schema.names
+        if name not in ("key", "source")
+    }
+    for name, expected in (
+        ("row_id", slots.row_id),
+        ("slot", slots.slot),
+        ("n_tokens", slots.length),
+        ("flag", slots.flag),
+        ("n_bytes", slots.n_bytes),
+    ):
+        if not np.array_equal(column[name], expected):
+            fail(f"lineage and rows disagree in {name}", path)
+    keys = np.frombuffer(b"".join(table.column("key").to_pylist()), dtype=np.uint8)
+    words = keys_to_words(keys.reshape(-1, 16))
+    documents, document = np.unique(words, axis=0, return_inverse=True)
+    order = np.lexsort((column["piece"], document.reshape(-1)))
+    _verify_documents(
+        path,
+        document.reshape(-1)[order],
+        {n: c[order] for n, c in column.items()},
+        slots.ends_with_eos[order],
+    )
+    totals["documents"] += len(documents)
+    totals["pieces"] += table.num_rows
+    totals["bytes"] += int(column["n_bytes"].sum())
+    totals["text_tokens"] += int((column["token_stop"] - column["token_start"]).sum())
+    totals["row_ids"] += int(column["n_tokens"].sum())
+    return documents
+
+
+def _verify_documents(
+    path: Path,
+    document: NDArray[np.int64],
+    column: Mapping[str, NDArray[np.int64]],
+    ends_with_eos: NDArray[np.bool_],
+) -> None:
+    """Pieces sorted by document and number: each document whole, gapless, closed by its EOS."""
+    first = np.diff(document, prepend=-1) != 0
+    last = np.append(first[1:], True)
+    follows = ~first
+    gapless = (
+        (column["piece"][first] == 0).all()
+        and (column["token_start"][first] == 0).all()
+        and (column["piece"][follows] == column["piece"][:-1][follows[1:]] + 1).all()
+        and (column["token_start"][follows] == column["token_stop"][:-1][follows[1:]]).all()
+        and (column["piece"][last] == column["n_pieces"][last] - 1).all()
+    )
+    if not gapless:
+        fail("the pieces of a document are not all there exactly once", path)
+    if not ends_with_eos[last].all():
+        fail("a document's last piece does not end with the end-of-sentence token", path)
