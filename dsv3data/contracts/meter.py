@@ -1,0 +1,46 @@
+"""The one object that computes rates and remaining times."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+
+class Meter:
+    """Counts work since its creation on a clock that never goes back.
+
+    Args:
+        total: units of work ahead, None if not known.
+        clock: seconds from any origin, monotonic.
+    """
+
+    def __init__(
+        self, *, total: int | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.total = total
+        self.done = 0
+        self.counts: Counter[str] = Counter()
+        self._clock = clock
+        self._started = clock()
+
+    def advance(self, amount: int, **counts: int) -> None:
+        """`amount` more units are done; `counts` add to named totals."""
+        self.done += amount
+        self.counts.update(counts)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return max(0.0, self._clock() - self._started)
+
+    def rate(self, name: str = "") -> float:
+        """Units (or a named count) per second so far; 0 before any time has passed."""
+        amount = self.counts[name] if name else self.done
+        return amount / self.seconds if self.seconds > 0 else 0.0
+
+    def remaining_seconds(self) -> float | None:
+        """Seconds to the end at the rate so far; None when the total or the rate is unknown."""
+        if self.total is None or self.done <= 0 or self.seconds <= 0:
+            return None
+        return max(0, self.total - self.done) / self.rate()
