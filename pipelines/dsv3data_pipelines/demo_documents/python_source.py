@@ -11,10 +11,10 @@ from pathlib import Path
 
 from dsv3data_pipelines.demo_documents.selection import Candidate, in_keyed_order, read_utf8
 
-# Tests of the standard library hold files that are broken on purpose; our own packages would make
-# the demo depend on the version of the demo.
 _LEFT_OUT_FOLDERS = frozenset({"__pycache__", "site-packages", "dist-packages"})
+# They hold files that are broken on purpose.
 _STDLIB_TEST_FOLDERS = frozenset({"test", "tests", "idle_test"})
+# Our own packages are left out: a change of this project should not change the demo's documents.
 OWN_PREFIX = "dsv3data"
 
 
@@ -60,7 +60,7 @@ def package_files(places: PythonPlaces) -> Iterator[tuple[str, Path]]:
 def _python_files(root: Path, left_out: frozenset[str]) -> Iterator[Path]:
     """Sorted walk that follows no links to folders and skips names that are not UTF-8."""
     for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(set(subfolders) - left_out)
-        for name in sorted(names):
-            if name.endswith(".py") and name.isprintable():
+        subfolders[:] = sorted(filter(str.isprintable, set(subfolders) - left_out))
+        for name in sorted(filter(str.isprintable, names)):
+            if name.endswith(".py"):
                 yield Path(folder, name)

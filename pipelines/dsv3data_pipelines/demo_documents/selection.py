@@ -80,7 +80,7 @@ def read_utf8(path: Path) -> str | None:
 
 
 def _order_key(seed: int, id_: str) -> bytes:
-    return hashlib.blake2b(f"{seed}\0{id_}".encode(errors="surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(f"{seed}\0{id_}".encode(), digest_size=16).digest()
 
 
 def _content_hash(data: bytes) -> bytes:
