@@ -24,7 +24,7 @@ from dsv3data_pipelines.demo_documents.exercise import (
     polynomial,
 )
 
-_CASES = 120
+_CASES = 100
 _Env = dict[str, Fraction]
 
 
@@ -182,7 +182,7 @@ def _two_dice(n: list[Fraction], _: str) -> str:
 
 def _compound_interest(n: list[Fraction], _: str) -> str:
     start, percent, years = n
-    return f"{decimal(start * (1 + percent / 100) ** int(years))} euros"
+    return f"{decimal(start * Fraction((1 + percent / 100) ** int(years)))} euros"
 
 
 _FACTORS = {
@@ -259,7 +259,7 @@ def _sharing(n: list[Fraction], _: str) -> str:
 def _mean_and_median(n: list[Fraction], _: str) -> str:
     ordered = sorted(n)
     median = (ordered[(len(n) - 1) // 2] + ordered[len(n) // 2]) / 2
-    return f"mean {decimal(sum(n) / len(n))} and median {decimal(median)}"
+    return f"mean {decimal(Fraction(sum(n), len(n)))} and median {decimal(median)}"
 
 
 def _formula(_: list[Fraction], question: str) -> str:
@@ -413,10 +413,10 @@ def test_a_sheet_is_a_pure_function_of_seed_and_index() -> None:
 
 
 def test_sheets_have_both_layouts_and_true_equalities() -> None:
-    sheets = [arithmetic_document(0, index) for index in range(600)]
-    assert len(set(sheets)) > 590
+    sheets = [arithmetic_document(0, index) for index in range(400)]
+    assert len(set(sheets)) > 390
     at_the_end = [sheet for sheet in sheets if sheet.startswith("Exercises\n")]
-    assert 30 < len(at_the_end) < 300
+    assert 20 < len(at_the_end) < 200
     for sheet in at_the_end:
         assert sheet.count("\nAnswer: ") == sheet.count("\nSolution ") >= 2
     assert sum(map(check_equations, sheets)) > 3 * len(sheets)

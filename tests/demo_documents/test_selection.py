@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from dsv3data_pipelines.demo_documents.selection import (
@@ -16,9 +17,12 @@ from dsv3data_pipelines.demo_documents.selection import (
 
 def _texts(*texts: str | None) -> list[Candidate]:
     return [
-        Candidate(id=f"t/{number}", read=lambda text=text: text)
-        for number, text in enumerate(texts)
+        Candidate(id=f"t/{number}", read=partial(_give, text)) for number, text in enumerate(texts)
     ]
+
+
+def _give(text: str | None) -> str | None:
+    return text
 
 
 def _ids(candidates: list[Candidate]) -> list[str]:
