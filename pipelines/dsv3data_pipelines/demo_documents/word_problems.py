@@ -243,7 +243,7 @@ def working_together(rng: random.Random) -> Exercise:
 
 def mixture(rng: random.Random) -> Exercise:
     strong, weak = rng.randint(8, 18) * 5, rng.randint(0, 7) * 5
-    litres, more = rng.randint(1, 9), rng.randint(1, 9)
+    litres, more = rng.randint(2, 9), rng.randint(2, 9)
     pure = Fraction(strong * litres + weak * more, 100)
     share = pure / (litres + more) * 100
     steps = (
