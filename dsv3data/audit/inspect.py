@@ -107,12 +107,11 @@ def _locate(folder: Path, manifest: Manifest, row: int) -> tuple[FileRecord, int
 
 
 def _read_row(reader: ShardReader, row: int) -> dict[str, Any]:
-    for number, segment in enumerate(reader.record.segments[1:-1]):
-        if row < segment.rows:
-            fields: dict[str, Any] = reader.batch(number).slice(row, 1).to_pylist()[0]
-            return fields
-        row -= segment.rows
-    raise AssertionError("the manifest counts more rows than its batches hold")
+    ends = np.cumsum([segment.rows for segment in reader.record.segments[1:-1]])
+    number = int(np.searchsorted(ends, row, side="right"))
+    first = int(ends[number - 1]) if number else 0
+    fields: dict[str, Any] = reader.batch(number).slice(row - first, 1).to_pylist()[0]
+    return fields
 
 
 def _read_lineage(folder: Path, record: FileRecord, row_id: int) -> list[dict[str, Any]]:
@@ -162,9 +161,9 @@ def printable(text: str) -> str:
     return text.translate(_PICTURES)
 
 
-_PICTURES = {
+_PICTURES: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
     0x7F: 0x2421,
-    **{code: 0xFFFD for code in range(0x80, 0xA0)},
+    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
     **{code: f"‹U+{code:04X}›" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
 }

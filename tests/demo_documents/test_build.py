@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+
+from dsv3data.contracts.errors import BadInput
 from dsv3data_pipelines.demo_documents import DomainSizes, DomainSummary, build_documents
 from dsv3data_pipelines.demo_documents.build import build_from
 from dsv3data_pipelines.demo_documents.python_source import PythonPlaces
-
-from dsv3data.contracts.errors import BadInput
 
 _SMALL = DomainSizes(
     code_bytes=150_000, en_bytes=60_000, math_bytes=80_000, least_total_bytes=300_000

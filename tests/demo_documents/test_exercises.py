@@ -14,6 +14,7 @@ from fractions import Fraction
 from itertools import pairwise, product
 
 import pytest
+
 from dsv3data_pipelines.demo_documents import arithmetic
 from dsv3data_pipelines.demo_documents.arithmetic import GENERATORS, arithmetic_document
 from dsv3data_pipelines.demo_documents.exercise import (

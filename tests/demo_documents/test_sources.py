@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from dsv3data_pipelines.demo_documents.authored import authored_candidates
 from dsv3data_pipelines.demo_documents.english import (
     english_candidates,

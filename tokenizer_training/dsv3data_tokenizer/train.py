@@ -96,6 +96,20 @@ def train_tokenizer(
         return _publish(tokenizer, units, out, config, counts, source_hash, sink)
 
 
+def describe_input(
+    inputs: Sequence[Path], config: TokenizerTrainConfig, *, sink: Sink
+) -> dict[str, Any]:
+    """What a run would read, without reading it."""
+    files, skipped = discover(inputs, text_files=config.read.text_files)
+    if skipped:
+        sink.note(f"{len(skipped)} files of unknown kind are skipped, the first: {skipped[0]}")
+    return {
+        "files": len(files),
+        "input_bytes": sum(file.size for file in files),
+        "vocab_size": config.vocab_size,
+    }
+
+
 class _Counts:
     """Documents and bytes per domain, and rejected records, of one reading."""
 

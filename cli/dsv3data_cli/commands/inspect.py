@@ -1,0 +1,90 @@
+"""`dsv3data inspect`: look at a packed row."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dsv3data_cli.options import PATH, output_options
+from dsv3data_cli.output import Output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from dsv3data.audit.inspect import PieceView, RowView
+
+_DOCUMENT_COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
+_FIM_STYLES = {"prefix": "green", "suffix": "blue", "middle": "bold red"}
+_MARKS = {"prefix": "▶prefix ", "suffix": "▶suffix ", "middle": "▶middle "}
+
+
+@click.command(short_help="Look at a packed row.")
+@click.argument("folder", type=PATH)
+@click.option("--row", type=click.IntRange(min=0), default=0, show_default=True, help="Which row.")
+@click.option(
+    "--width",
+    type=click.IntRange(min=0),
+    default=600,
+    show_default=True,
+    help="Characters shown of each part; 0 shows all.",
+)
+@output_options
+def inspect(folder: Path, row: int, width: int, output: Output) -> None:
+    """Show one row of the packed set in FOLDER: its documents, FIM parts, borders and padding."""
+    from dsv3data.audit.inspect import inspect_row
+
+    view = inspect_row(folder, row)
+    output.result(dataclasses.asdict(view), lambda console: _render(console, view, width))
+
+
+def _render(console: Console, view: RowView, width: int) -> None:
+    from rich.text import Text
+
+    head = (
+        f"row {view.row:,} of {view.shard} (row id {view.row_id}) · domain {view.domain} · "
+        f"{view.n_tokens:,} of {view.context:,} ids · {len(view.pieces)} pieces"
+    )
+    console.print(Text(head, style="bold"))
+    for piece in view.pieces:
+        console.rule(Text(_title(piece), style=_colour(piece)), align="left", style="dim")
+        console.print(_body(piece, width))
+        if piece.ends_document or piece.fim:
+            console.print(Text("⏹ end of sentence", style="dim"))
+    if view.padding:
+        console.rule(Text(f"padding: {view.padding:,} ids", style="dim"), align="left", style="dim")
+
+
+def _title(piece: PieceView) -> str:
+    whole = "" if piece.n_pieces == 1 else f" · piece {piece.piece + 1} of {piece.n_pieces}"
+    fim = " · FIM (PSM)" if piece.fim else ""
+    return (
+        f"[{piece.slot}] {piece.source} at {piece.position:,}{whole} · tokens "
+        f"{piece.token_start:,} to {piece.token_stop:,} · {piece.n_tokens:,} ids{fim}"
+    )
+
+
+def _colour(piece: PieceView) -> str:
+    return _DOCUMENT_COLOURS[piece.slot % len(_DOCUMENT_COLOURS)]
+
+
+def _body(piece: PieceView, width: int) -> Text:
+    from rich.text import Text
+
+    body = Text()
+    for part in piece.parts:
+        body.append(_MARKS.get(part.kind, ""), style="reverse " + _FIM_STYLES.get(part.kind, ""))
+        body.append(_shorten(part.text, width), style=_FIM_STYLES.get(part.kind, _colour(piece)))
+        if piece.fim:
+            body.append("\n")
+    return body
+
+
+def _shorten(text: str, width: int) -> str:
+    if not width or len(text) <= width:
+        return text
+    half = width // 2
+    return f"{text[:half]} … {len(text) - 2 * half:,} characters … {text[-half:]}"

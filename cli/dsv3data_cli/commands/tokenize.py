@@ -1,0 +1,120 @@
+"""`dsv3data tokenize`: documents to token shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dsv3data_cli.options import (
+    PATH,
+    READING,
+    as_overrides,
+    config_options,
+    output_options,
+    reading_options,
+    take,
+    workers_option,
+    writing_options,
+)
+from dsv3data_cli.output import Output, duration, quantity, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command(short_help="Documents to token shards.")
+@click.argument("inputs", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--tokenizer", type=PATH, required=True, help="Folder of a tokenizer, or its tokenizer.json."
+)
+@click.option("--unit-bytes", type=int, help="Input bytes per work unit.  [default: 67108864]")
+@click.option(
+    "--max-rejected",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Share of rejected records above which the exit code is 6.",
+)
+@workers_option
+@writing_options
+@reading_options
+@config_options
+@output_options
+def tokenize(
+    inputs: tuple[Path, ...],
+    tokenizer: Path,
+    max_rejected: float,
+    workers: int,
+    out: Path,
+    fresh: bool,
+    dry_run: bool,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    output: Output,
+    **given: Any,
+) -> None:
+    """Tokenize the documents below INPUTS (files or folders) into Arrow token shards.
+
+    One row per document, without FIM and without control tokens; text of control tokens inside a
+    document stays text. What cannot be read is listed in rejected.jsonl with its reason.
+    """
+    from dsv3data.contracts.config import load_config
+    from dsv3data_pipelines.tokenize import TokenizeConfig, forecast
+    from dsv3data_pipelines.tokenize import tokenize as run
+
+    reading = as_overrides(take(given, READING), prefix="read.")
+    config = load_config(TokenizeConfig, config_file, [*reading, *as_overrides(given), *overrides])
+    if dry_run:
+        facts = forecast(
+            inputs, tokenizer=tokenizer, config=config, workers=workers, sink=output.sink
+        )
+        output.result(facts, lambda console: console.print(_forecast(facts)))
+        return
+    result = run(
+        inputs,
+        tokenizer=tokenizer,
+        out=out,
+        config=config,
+        sink=output.sink,
+        workers=workers,
+        max_rejected=max_rejected,
+        fresh=fresh,
+    )
+    tree = {"out": str(out), "root": result.root, "seconds": result.seconds, **result.counts}
+    output.result(tree, lambda console: _render(console, tree))
+
+
+def _forecast(facts: dict[str, Any]) -> Any:
+    made = table("would do", ">amount")
+    made.add_row("files", f"{facts['files']:,}")
+    made.add_row("work units", f"{facts['units']:,}")
+    made.add_row("input", quantity(facts["input_bytes"], "B"))
+    made.add_row("tokens, about", quantity(facts["tokens_estimate"], "tokens"))
+    made.add_row("disk, about", quantity(facts["disk_bytes_estimate"], "B"))
+    made.add_row("time, about", duration(facts["seconds_estimate"]))
+    return made
+
+
+def _render(console: Console, tree: dict[str, Any]) -> None:
+    made = table("domain", ">documents", ">text", ">tokens", ">bytes per token")
+    for name, figures in tree["domains"].items():
+        made.add_row(
+            name,
+            f"{figures['documents']:,}",
+            quantity(figures["bytes"], "B"),
+            f"{figures['tokens']:,}",
+            f"{figures['bytes'] / figures['tokens']:.3f}",
+        )
+    console.print(made)
+    for count, text in (
+        (tree["rejected"], "records rejected: see rejected.jsonl"),
+        (tree["empty"], "documents empty"),
+        (tree["control_text_documents"], "documents with text of control tokens, kept as text"),
+        (tree["replaced_characters_documents"], "documents with replaced invalid characters"),
+    ):
+        if count:
+            console.print(f"{count:,} {text}")
+    console.print(f"root {tree['root']}", soft_wrap=True)
+    console.print(f"written: {tree['out']}", soft_wrap=True)

@@ -1,0 +1,91 @@
+"""Entry point of `dsv3data`: the group of commands, and how failures become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from dsv3data import __version__
+from dsv3data.contracts.errors import Dsv3DataError, EnvironmentFault
+from dsv3data_cli.commands.demo import demo
+from dsv3data_cli.commands.doctor import doctor
+from dsv3data_cli.commands.inspect import inspect
+from dsv3data_cli.commands.pack import pack
+from dsv3data_cli.commands.tokenize import tokenize
+from dsv3data_cli.commands.tokenizer import tokenizer
+from dsv3data_cli.commands.train import train
+from dsv3data_cli.commands.verify import verify
+
+_INTERRUPTED = 75
+_BUG = 1
+
+
+class _InOrder(click.Group):
+    """Lists commands in the order in which the work is done."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dsv3data")
+def cli() -> None:
+    """DeepSeek-V3's data pipeline and the training that consumes it.
+
+    \b
+    documents → tokenizer train → tokenize → pack → train
+    Try it on this machine's own files:  dsv3data demo --out runs/demo
+
+    \b
+    Exit codes: 0 done · 2 usage · 3 bad input or config · 4 integrity ·
+    5 environment · 6 done, too many rejected · 75 stopped, run again
+    """
+
+
+for command in (demo, doctor, tokenizer, tokenize, pack, verify, inspect, train):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and exit with the code of what happened."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of a command line. An unexpected exception is a bug and shows its traceback."""
+    try:
+        cli.main(arguments, prog_name="dsv3data", standalone_mode=False)
+        sys.stdout.flush()
+    except Dsv3DataError as error:
+        return _report(error)
+    except MemoryError:
+        return _report(_out_of_memory())
+    except click.exceptions.Exit as exit_request:
+        return exit_request.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped: nothing unfinished has a final name; run again to continue", err=True)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`). Keep the interpreter from flushing again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _report(error: Dsv3DataError) -> int:
+    click.echo(str(error), err=True)
+    return error.exit_code
+
+
+def _out_of_memory() -> EnvironmentFault:
+    return EnvironmentFault(
+        "the process ran out of memory",
+        where="this machine",
+        effect="all finished units are kept; nothing unfinished has a final name",
+        fix="use fewer --workers or smaller units, and run the same command again",
+    )

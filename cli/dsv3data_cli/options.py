@@ -1,0 +1,140 @@
+"""Options that several commands share, and how they become configuration."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from dsv3data_cli.output import Output
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+def output_options(function: Function) -> Function:
+    """--json and --quiet, passed on as one `Output`."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, json_mode: bool, quiet: bool, **kwargs: Any) -> Any:
+        output = Output(json_mode=json_mode, quiet=quiet)
+        try:
+            return function(*args, output=output, **kwargs)
+        finally:
+            output.close()
+
+    decorated: Any = wrapped
+    for option in (
+        click.option("--quiet", "-q", is_flag=True, help="No progress, no notes."),
+        click.option("--json", "json_mode", is_flag=True, help="Result as one JSON object."),
+    ):
+        decorated = option(decorated)
+    return cast(Function, decorated)
+
+
+def config_options(function: Function) -> Function:
+    """--config and --set, as `config_file` and `overrides`."""
+    for option in (
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set one configuration key; wins over everything else.",
+        ),
+        click.option("--config", "config_file", type=PATH, help="Configuration in TOML."),
+    ):
+        function = option(function)
+    return function
+
+
+def writing_options(function: Function) -> Function:
+    """--out, --fresh and --dry-run."""
+    for option in (
+        click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing."),
+        click.option("--fresh", is_flag=True, help="Move old output aside and start anew."),
+        click.option("--out", type=PATH, required=True, help="Output folder."),
+    ):
+        function = option(function)
+    return function
+
+
+def workers_option(function: Function) -> Function:
+    """--workers; never reaches a byte of the output."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=lambda: len(os.sched_getaffinity(0)),
+        help="Processes; the output is the same for any number.  [default: all cores]",
+    )(function)
+
+
+def reading_options(function: Function) -> Function:
+    """How records become documents: fields of `ReadOptions`."""
+    for option in reversed(
+        (
+            click.option("--text-key", help="Field that holds the text.  [default: text]"),
+            click.option("--id-key", help="Field that holds a unique id.  [default: none]"),
+            click.option("--domain-key", help="Field that holds the domain.  [default: domain]"),
+            click.option(
+                "--domain",
+                "domains",
+                multiple=True,
+                metavar="NAME=GLOB",
+                help="Domain of files that match; first match wins.",
+            ),
+            click.option(
+                "--text-files",
+                multiple=True,
+                metavar="GLOB",
+                help="Files read whole as one document.  [default: *.txt, also .gz, .zst]",
+            ),
+            click.option(
+                "--on-bad-utf8",
+                type=click.Choice(["reject", "replace"]),
+                help="Documents that are not valid Unicode.  [default: reject]",
+            ),
+            click.option(
+                "--keep-prefix/--no-keep-prefix",
+                default=None,
+                help="Keep the documents before the damage in a truncated .gz or .zst.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+READING = (
+    "text_key",
+    "id_key",
+    "domain_key",
+    "domains",
+    "text_files",
+    "on_bad_utf8",
+    "keep_prefix",
+)
+
+
+def as_overrides(values: dict[str, Any], *, prefix: str = "") -> list[str]:
+    """Options that were given, as `--set` strings; the others leave the config alone."""
+    return [
+        f"{prefix}{name}={_toml(value)}"
+        for name, value in values.items()
+        if value is not None and value != ()
+    ]
+
+
+def take(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Remove some options from the parsed ones and return them."""
+    return {name: values.pop(name) for name in names}
+
+
+def _toml(value: Any) -> str:
+    """A TOML value; strings, numbers, booleans and lists are written as in JSON."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

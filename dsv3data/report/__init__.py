@@ -1,0 +1,1 @@
+"""Figures and pages: self-contained HTML with inline SVG, readable offline."""

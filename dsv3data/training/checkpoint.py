@@ -1,0 +1,256 @@
+"""Checkpoints: complete or absent, verified before use, never a pickle.
+
+OUT/checkpoints/step-00000050/
+    model.safetensors       weights and router biases
+    optimizer.safetensors   moments and step counts under parameter names
+    state.json              the rest, with size and SHA-256 of the two above and of itself
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from dsv3data.contracts.config import config_hash, differences, to_dict
+from dsv3data.contracts.errors import BadConfig, BadInput, IntegrityError
+from dsv3data.contracts.progress import Sink
+from dsv3data.io.atomic import (
+    atomic_folder,
+    environment_faults,
+    make_folder,
+    remove_partials,
+    set_aside,
+)
+from dsv3data.model.transformer import Transformer
+from dsv3data.training.config import TrainConfig
+from dsv3data.training.optimizer import optimizer_state, restore_optimizer_state
+
+FORMAT_VERSION = 1
+_NAME = re.compile(r"step-(\d{8,})")
+_TENSOR_FILES = ("model.safetensors", "optimizer.safetensors")
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where a run stands, besides weights and moments."""
+
+    step: int = 0  # steps finished, skipped ones included
+    tokens: int = 0  # valid tokens of those steps
+    skipped_in_row: int = 0
+    loader: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    folder: Path,
+    model: Transformer,
+    optimizer: torch.optim.AdamW,
+    progress: Progress,
+    config: TrainConfig,
+) -> Path:
+    """Publish `folder`/step-NNNNNNNN and delete all but the newest `config.checkpoint.keep`.
+
+    Raises:
+        EnvironmentFault: it cannot be written; earlier checkpoints are intact.
+    """
+    make_folder(folder)
+    path = folder / f"step-{progress.step:08d}"
+    tensors = (model.state_dict(), optimizer_state(model, optimizer))
+    with atomic_folder(path) as partial:
+        files = {
+            name: _write_tensors(partial / name, group)
+            for name, group in zip(_TENSOR_FILES, tensors, strict=True)
+        }
+        state = _describe(progress, config, files)
+        (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True))
+    _delete_old(folder, config.checkpoint.keep)
+    return path
+
+
+def resume(
+    folder: Path,
+    model: Transformer,
+    optimizer: torch.optim.AdamW,
+    config: TrainConfig,
+    sink: Sink,
+    *,
+    strict: bool,
+) -> Progress | None:
+    """Load the newest verified checkpoint into model and optimizer; None if there is none at all.
+
+    A damaged one is named, set aside and passed over.
+
+    Raises:
+        IntegrityError: all are damaged, or one is and `strict` is set.
+        BadConfig: the checkpoint is of another model.
+        BadInput: it was written by a newer format.
+    """
+    if folder.is_dir():
+        remove_partials(folder)
+    damaged: list[IntegrityError] = []
+    for path in list_checkpoints(folder):
+        try:
+            state = verify_checkpoint(path)
+        except IntegrityError as error:
+            if strict:
+                raise
+            aside = set_aside(path)
+            sink.note(f"WARNING damaged checkpoint passed over: {error.what} ({aside})")
+            damaged.append(error)
+            continue
+        _check_config(state, config, path, sink)
+        _load(path, state, model, optimizer)
+        sink.note(f"resumed from {path} (step {state['step']:,}, {state['tokens']:,} tokens)")
+        return Progress(
+            step=state["step"],
+            tokens=state["tokens"],
+            skipped_in_row=state["skipped_in_row"],
+            loader=state["loader"],
+        )
+    if damaged:
+        raise IntegrityError(
+            f"all {len(damaged)} checkpoints are damaged; the newest: {damaged[0].what}",
+            where=str(folder),
+            effect="nothing was trained; the damaged ones were set aside as *.old",
+            fix="restore one from a backup, or start over with --fresh",
+        )
+    return None
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Published checkpoints, newest first."""
+    if not folder.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _matches(path))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def verify_checkpoint(path: Path) -> dict[str, Any]:
+    """Check every byte and return state.json.
+
+    Raises:
+        IntegrityError: a file is missing, cut or changed.
+        BadInput: a newer format.
+    """
+    state = _read_state(path)
+    for name in _TENSOR_FILES:
+        expected, file = state["files"][name], path / name
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise _damaged(f"{name} cannot be read: {error.strerror}", file) from error
+        if len(data) != expected["size"]:
+            raise _damaged(f"{name} has {len(data):,} bytes, not {expected['size']:,}", file)
+        if hashlib.sha256(data).hexdigest() != expected["sha256"]:
+            raise _damaged(f"{name} does not have its SHA-256", file)
+    return state
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Verify a checkpoint and return its model weights, router biases included."""
+    verify_checkpoint(path)
+    return safetensors.torch.load_file(path / "model.safetensors")
+
+
+def _matches(path: Path) -> re.Match[str] | None:
+    return _NAME.fullmatch(path.name) if path.is_dir() else None
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    # Serialised in memory, so that the hash is of what was meant, not of what the disk kept, and
+    # so that a full disk is an OSError here.
+    data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    path.write_bytes(data)
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _describe(progress: Progress, config: TrainConfig, files: dict[str, Any]) -> dict[str, Any]:
+    state = {
+        "format": FORMAT_VERSION,
+        "step": progress.step,
+        "tokens": progress.tokens,
+        "skipped_in_row": progress.skipped_in_row,
+        "loader": progress.loader,
+        "rng_cpu": base64.b64encode(bytes(torch.get_rng_state().tolist())).decode(),
+        "config": to_dict(config),
+        "config_hash": config_hash(config),
+        "torch": torch.__version__,
+        "files": files,
+    }
+    return state | {"state_sha256": config_hash(state)}
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    file = path / "state.json"
+    try:
+        state = json.loads(file.read_bytes())
+    except OSError as error:
+        raise _damaged(f"state.json cannot be read: {error.strerror}", file) from error
+    except ValueError as error:
+        raise _damaged("state.json is not JSON", file) from error
+    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+        raise _damaged("state.json has no format version", file)
+    if state["format"] > FORMAT_VERSION:
+        raise BadInput(
+            f"the checkpoint has format {state['format']}; this version reads {FORMAT_VERSION}",
+            where=str(path),
+            effect="nothing was loaded or changed",
+            fix="upgrade dsv3data, or start over with --fresh",
+        )
+    written_hash = state.pop("state_sha256", None)
+    if written_hash != config_hash(state):
+        raise _damaged("state.json does not have its SHA-256", file)
+    return state
+
+
+def _check_config(state: Mapping[str, Any], config: TrainConfig, path: Path, sink: Sink) -> None:
+    """Another model is refused; other differences are allowed and named."""
+    old, new = state["config"], to_dict(config)
+    model_lines = differences(old["model"], new["model"], prefix="model.")
+    if model_lines:
+        raise BadConfig(
+            "the checkpoint is of another model: " + "; ".join(model_lines),
+            where=str(path),
+            effect="nothing was loaded or changed",
+            fix="use the checkpoint's config, another --out, or start over with --fresh",
+        )
+    for line in differences(old, new):
+        sink.note(f"config differs from the checkpoint: {line}")
+
+
+def _load(
+    path: Path, state: Mapping[str, Any], model: Transformer, optimizer: torch.optim.AdamW
+) -> None:
+    model.load_state_dict(safetensors.torch.load_file(path / "model.safetensors"))
+    moments = safetensors.torch.load_file(path / "optimizer.safetensors")
+    restore_optimizer_state(model, optimizer, moments)
+    rng_bytes = base64.b64decode(state["rng_cpu"])
+    torch.set_rng_state(torch.tensor(list(rng_bytes), dtype=torch.uint8))
+
+
+def _delete_old(folder: Path, keep: int) -> None:
+    for path in list_checkpoints(folder)[keep:]:
+        with environment_faults(path):
+            # Renamed first: a kill while deleting must not leave half a checkpoint under its name.
+            doomed = path.with_name(f".{path.name}.partial")
+            path.rename(doomed)
+            shutil.rmtree(doomed)
+
+
+def _damaged(what: str, where: Path) -> IntegrityError:
+    return IntegrityError(
+        what,
+        where=str(where),
+        effect="this checkpoint is not used",
+        fix="without --strict an older checkpoint is used; --fresh starts over",
+    )

@@ -1,0 +1,143 @@
+"""Everything that decides a training run besides its data. No torch here.
+
+Defaults are DeepSeek-V3's where they were published [§4.2]; comments name our own choices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from dsv3data.contracts.errors import BadConfig
+from dsv3data.model.config import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW. Weight decay spares one-dimensional weights (norms): our choice, not published."""
+
+    lr: float = 2.2e-4  # the peak; `schedule` shapes it
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8  # our choice
+    weight_decay: float = 0.1
+    clip: float = 1.0  # largest gradient norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Learning rate: 0 → lr over `warmup_steps`, flat, cosine to `min_lr`, flat, then `final_lr`.
+
+    Lengths are in tokens, counted after the phase before; `cosine_tokens` 0 keeps lr flat for
+    ever, `tail_tokens` 0 keeps min_lr for ever.
+    """
+
+    warmup_steps: int = 2000
+    constant_tokens: int = 0
+    cosine_tokens: int = 0
+    min_lr: float = 2.2e-5
+    tail_tokens: int = 0
+    final_lr: float = 7.3e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalanceConfig:
+    """Load balancing: the bias speed gamma and the weight alpha of the sequence-wise loss."""
+
+    gamma: float = 0.001
+    gamma_off_after_tokens: int = 0  # 0: never
+    alpha: float = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class MTPConfig:
+    """Weight lambda of the multi-token prediction loss [Eq. 25]."""
+
+    loss_weight: float = 0.3
+    late_loss_weight: float = 0.1
+    late_after_tokens: int = 0  # 0: never
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """A checkpoint every so many steps and at the end; only the newest `keep` stay."""
+
+    every: int = 50
+    keep: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    mtp: MTPConfig = field(default_factory=MTPConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    steps: int = 100
+    batch_rows: int = 2
+    micro_batch_rows: int = 0  # rows of one forward pass; 0: the whole batch
+    seed: int = 0  # of the initial weights and of the order of rows
+    log_every: int = 10
+    max_skipped_in_row: int = 3  # steps without a finite loss and gradient before giving up
+    threads: int = 0  # 0: torch's choice; another number may change the last bits of a sum
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_rows", "log_every", "max_skipped_in_row"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.threads >= 0, "threads", self.threads, "0 (torch's choice) or more")
+        micro = self.micro_batch_rows
+        divides = micro == 0 or (micro > 0 and self.batch_rows % micro == 0)
+        _require(divides, "micro_batch_rows", micro, f"0 or a divisor of {self.batch_rows}")
+        self._check_optimizer()
+        self._check_schedule()
+        self._check_losses()
+        for name in ("every", "keep"):
+            value = getattr(self.checkpoint, name)
+            _require(value >= 1, f"checkpoint.{name}", value, "at least 1")
+
+    def with_model(self, *, vocab_size: int, context: int) -> TrainConfig:
+        """The same run with those two sizes filled in."""
+        return replace(self, model=replace(self.model, vocab_size=vocab_size, context=context))
+
+    def _check_optimizer(self) -> None:
+        optimizer = self.optimizer
+        for name in ("lr", "eps", "clip"):
+            value = getattr(optimizer, name)
+            _require(value > 0, f"optimizer.{name}", value, "above 0")
+        for name in ("beta1", "beta2"):
+            value = getattr(optimizer, name)
+            _require(0 <= value < 1, f"optimizer.{name}", value, "in [0, 1)")
+        decay = optimizer.weight_decay
+        _require(decay >= 0, "optimizer.weight_decay", decay, "0 or more")
+
+    def _check_schedule(self) -> None:
+        schedule = self.schedule
+        for name in ("warmup_steps", "constant_tokens", "cosine_tokens", "tail_tokens"):
+            value = getattr(schedule, name)
+            _require(value >= 0, f"schedule.{name}", value, "0 or more")
+        low, peak = schedule.min_lr, self.optimizer.lr
+        in_reach = schedule.cosine_tokens == 0 or 0 <= low <= peak
+        _require(in_reach, "schedule.min_lr", low, f"between 0 and optimizer.lr ({peak})")
+        _require(schedule.final_lr >= 0, "schedule.final_lr", schedule.final_lr, "0 or more")
+
+    def _check_losses(self) -> None:
+        for name in ("gamma", "gamma_off_after_tokens", "alpha"):
+            value = getattr(self.balance, name)
+            _require(value >= 0, f"balance.{name}", value, "0 or more")
+        if self.model.mtp_depth:
+            # A weight of 0 would train a module that the loss never sees, without a sign of it.
+            for name in ("loss_weight", "late_loss_weight"):
+                value = getattr(self.mtp, name)
+                _require(value > 0, f"mtp.{name}", value, "above 0 while model.mtp_depth is 1")
+
+
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise BadConfig(
+            f"{name} must be {expected}, not {value}",
+            where=name,
+            effect="nothing was started",
+            fix=f"change {name} in the config file or with --set {name}=…",
+        )

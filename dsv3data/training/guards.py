@@ -1,0 +1,60 @@
+"""Checks that a loss term or a rule is alive: the ways in which other trainers were silently wrong.
+
+They run on the first steps of a run and cost nothing afterwards.
+"""
+
+from __future__ import annotations
+
+from dsv3data.contracts.errors import Dsv3DataError
+from dsv3data.model.transformer import Transformer
+from dsv3data.training.config import TrainConfig
+from dsv3data.training.data import Batch
+from dsv3data.training.schedule import Knobs
+from dsv3data.training.step import StepResult
+
+GUARDED_STEPS = 3
+
+
+def check_first_steps(
+    model: Transformer, batch: Batch, result: StepResult, knobs: Knobs, config: TrainConfig
+) -> None:
+    """Look at a step that was not skipped.
+
+    Raises:
+        Dsv3DataError: a term of the loss is dead, the biases do not move, or loads are miscounted.
+    """
+    if not model.routers():
+        return
+    _check_loads(model, batch, result)
+    if config.balance.alpha > 0 and result.balance_loss == 0:
+        raise _dead("the sequence-wise balance loss is exactly 0", "balance.alpha")
+    if config.model.mtp_depth and batch.n_tokens.max() > 2 and result.mtp_loss == 0:
+        raise _dead("the multi-token prediction loss is exactly 0", "mtp.loss_weight")
+    uneven = any((load_E != load_E[0]).any() for load_E in result.loads)
+    moved = any(router.bias_E.any() for router in model.routers())
+    if knobs.gamma > 0 and uneven and not moved:
+        raise _dead("no router bias moved although the load is uneven", "balance.gamma")
+
+
+def _check_loads(model: Transformer, batch: Batch, result: StepResult) -> None:
+    """Every valid token visits exactly top_k experts of a layer: counted once, none dropped."""
+    top_k, n_rows = model.config.top_k, len(batch.n_tokens)
+    for number, load_E in enumerate(result.loads):
+        is_mtp = model.mtp is not None and number == len(result.loads) - 1
+        # The MTP block sees one position fewer per row: pairs of neighbouring tokens.
+        expected = (result.n_tokens - n_rows * is_mtp) * top_k
+        if int(load_E.sum()) != expected:
+            raise _dead(
+                f"expert loads of MoE layer {number} sum to {int(load_E.sum()):,} instead of "
+                f"{expected:,}",
+                "the router (is it called twice, or inside a recomputation?)",
+            )
+
+
+def _dead(what: str, where: str) -> Dsv3DataError:
+    return Dsv3DataError(
+        what,
+        where=where,
+        effect="training would go on without this rule of the paper; it was stopped",
+        fix="set the value to 0 if this is what you want, else report it as a bug",
+    )

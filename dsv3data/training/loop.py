@@ -1,0 +1,182 @@
+"""The loop: next rows, one step, write it down, save now and then, stop when asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsv3data.contracts.errors import BadInput, Stopped
+from dsv3data.contracts.progress import Sink
+from dsv3data.model.transformer import Transformer
+from dsv3data.training.checkpoint import Progress, save_checkpoint
+from dsv3data.training.config import TrainConfig
+from dsv3data.training.data import Batch, Stream
+from dsv3data.training.guards import GUARDED_STEPS, check_first_steps
+from dsv3data.training.loss import target_bytes
+from dsv3data.training.metrics import (
+    JsonLines,
+    Meter,
+    Stopwatch,
+    bits_per_byte,
+    clock,
+    max_violation,
+)
+from dsv3data.training.schedule import Knobs, knobs
+from dsv3data.training.step import StepResult, train_step
+from dsv3data.training.stop import StopRequest
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One run's moving parts."""
+
+    config: TrainConfig
+    model: Transformer
+    optimizer: torch.optim.AdamW
+    stream: Stream
+    bytes_per_id_V: torch.Tensor  # int64: UTF-8 bytes each id decodes to
+    progress: Progress
+    out: Path
+    sink: Sink
+    meter: Meter = field(default_factory=Meter)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.out / "checkpoints"
+
+    @property
+    def metrics(self) -> JsonLines:
+        return JsonLines(self.out / "metrics.jsonl")
+
+    @property
+    def skipped_steps(self) -> JsonLines:
+        return JsonLines(self.out / "skipped_steps.jsonl")
+
+
+def train(run: Run, stop: StopRequest) -> None:
+    """Train from `run.progress` to the last step.
+
+    Raises:
+        Stopped: a signal asked for it; a checkpoint of the last finished step was written.
+        BadInput: too many steps in a row had a loss or gradient that is not finite.
+    """
+    config, progress = run.config, run.progress
+    started_at, saved_at = progress.step, progress.step
+    run.sink.phase("train", total=config.steps - progress.step, unit="step")
+    while progress.step < config.steps and stop.signal_name is None:
+        watch = Stopwatch()
+        batch = run.stream.next(config.batch_rows)
+        data_wait_s = watch.lap()
+        values = knobs(config, step=progress.step, tokens=progress.tokens)
+        result = train_step(run.model, run.optimizer, batch, values, config)
+        if not result.skipped and progress.step < started_at + GUARDED_STEPS:
+            check_first_steps(run.model, batch, result, values, config)
+        run.meter.add(watch.lap() + data_wait_s, result.n_tokens)
+        _count(progress, result)
+        _write_down(run, batch, result, values, data_wait_s)
+        if progress.step % config.checkpoint.every == 0 or progress.step == config.steps:
+            _save(run)
+            saved_at = progress.step
+    if progress.step < config.steps:
+        if saved_at < progress.step:
+            _save(run)
+        raise _stopped(run, stop)
+
+
+def _count(progress: Progress, result: StepResult) -> None:
+    progress.step += 1
+    progress.tokens += result.n_tokens
+    progress.skipped_in_row = progress.skipped_in_row + 1 if result.skipped else 0
+
+
+def _write_down(
+    run: Run, batch: Batch, result: StepResult, values: Knobs, data_wait_s: float
+) -> None:
+    record = step_record(run, batch, result, values, data_wait_s)
+    run.metrics.append(record)
+    run.sink.advance(1, tokens=result.n_tokens)
+    if result.skipped:
+        _report_skipped(run, batch, result)
+    elif run.progress.step % run.config.log_every == 0 or run.progress.step == run.config.steps:
+        run.sink.note(step_line(run, record))
+
+
+def step_record(
+    run: Run, batch: Batch, result: StepResult, values: Knobs, data_wait_s: float
+) -> dict[str, Any]:
+    """One line of metrics.jsonl. Losses in nats, before their weights except `loss`."""
+    n_bytes = target_bytes(
+        torch.from_numpy(batch.input_ids).long(),
+        torch.from_numpy(batch.n_tokens).long(),
+        run.bytes_per_id_V,
+    )
+    violations = [max_violation(load_E) for load_E in result.loads]
+    return {
+        "step": run.progress.step,
+        "tokens": run.progress.tokens,
+        "loss": result.loss,
+        "main_loss": result.main_loss,
+        "mtp_loss": result.mtp_loss if run.model.mtp is not None else None,
+        "balance_loss": result.balance_loss,
+        "bits_per_byte": bits_per_byte(result.main_loss, result.n_targets, n_bytes),
+        "lr": values.lr,
+        "grad_norm": result.grad_norm,
+        "tokens_per_s": run.meter.tokens_per_s,
+        "data_wait_s": data_wait_s,
+        "max_violation": max(violations, default=0.0),
+        "max_violation_by_layer": violations,
+        "skipped": result.skipped,
+    }
+
+
+def step_line(run: Run, record: dict[str, Any]) -> str:
+    """`step 40/200  loss 7.12  bpb 2.31  lr 1.2e-03  tok/s 5,210  load 1.42  ETA 1:03`."""
+    left_s = run.meter.seconds_left(run.config.steps - run.progress.step)
+    return (
+        f"step {run.progress.step}/{run.config.steps}  loss {record['main_loss']:.2f}  "
+        f"bpb {record['bits_per_byte']:.2f}  lr {record['lr']:.1e}  "
+        f"tok/s {record['tokens_per_s']:,.0f}  load {record['max_violation'] + 1:.2f}  "
+        f"ETA {clock(left_s)}"
+    )
+
+
+def _report_skipped(run: Run, batch: Batch, result: StepResult) -> None:
+    """Name the rows; stop when it happens too often in a row."""
+    row_ids = batch.row_ids.tolist()
+    run.skipped_steps.append(
+        {
+            "step": run.progress.step,
+            "loss": result.loss,
+            "grad_norm": result.grad_norm,
+            "row_ids": row_ids,
+        }
+    )
+    run.sink.note(
+        f"WARNING step {run.progress.step} skipped: loss {result.loss}, gradient norm "
+        f"{result.grad_norm} (rows {row_ids}); weights unchanged"
+    )
+    if run.progress.skipped_in_row >= run.config.max_skipped_in_row:
+        raise BadInput(
+            f"{run.progress.skipped_in_row} steps in a row had no finite loss and gradient",
+            where=f"step {run.progress.step}, rows {row_ids} ({run.skipped_steps.path})",
+            effect="training stopped; no skipped step changed a weight, checkpoints are intact",
+            fix="lower optimizer.lr, or look at these rows with `dsv3data inspect`",
+        )
+
+
+def _save(run: Run) -> None:
+    run.progress.loader = dict(run.stream.state())
+    path = save_checkpoint(run.checkpoints, run.model, run.optimizer, run.progress, run.config)
+    run.sink.note(f"saved {path}")
+
+
+def _stopped(run: Run, stop: StopRequest) -> Stopped:
+    return Stopped(
+        f"stopped by {stop.signal_name} after step {run.progress.step} of {run.config.steps}",
+        where=str(run.checkpoints),
+        effect="every finished step is in the newest checkpoint",
+        fix="run the same command again to continue",
+    )

@@ -1,0 +1,93 @@
+"""What training minimises: next token + lambda · token after next + alpha · balance.
+
+Legend: B rows, T tokens of a row, D model width, N positions with a target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dsv3data.model.transformer import Output, Transformer
+from dsv3data.training.cross_entropy import head_cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetCounts:
+    """Denominators over the whole batch, so that micro-batches of any size weigh right."""
+
+    rows: int
+    main: int  # positions with a next token
+    mtp: int  # positions with a token after next
+
+    @classmethod
+    def of(cls, lengths_B: Tensor) -> TargetCounts:
+        return cls(
+            rows=len(lengths_B),
+            main=max(int((lengths_B - 1).clamp(min=0).sum()), 1),
+            mtp=max(int((lengths_B - 2).clamp(min=0).sum()), 1),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Scalars; `total` carries the gradient, the others are detached parts before weighting."""
+
+    total: Tensor
+    main: Tensor
+    mtp: Tensor  # 0 without an MTP module
+    balance: Tensor  # summed over MoE layers: about their number when rows are even
+
+
+def compute_losses(
+    model: Transformer,
+    output: Output,
+    ids_BT: Tensor,
+    lengths_B: Tensor,
+    counts: TargetCounts,
+    *,
+    mtp_weight: float,
+    alpha: float,
+) -> Losses:
+    """This micro-batch's share of the batch's losses.
+
+    Each prediction loss is the mean over its own valid targets in the batch [Eq. 24 divides both by
+    T, a difference of one part in T]; the balance loss is the mean over rows, summed over layers.
+    """
+    zero = output.hidden_BTD.new_zeros(())
+    main = _prediction_loss(model, output.hidden_BTD, ids_BT, lengths_B, ahead=1) / counts.main
+    mtp = zero
+    if output.mtp_hidden_BTD is not None:
+        nll = _prediction_loss(model, output.mtp_hidden_BTD, ids_BT, lengths_B, ahead=2)
+        mtp = nll / counts.mtp
+    share_of_rows = len(ids_BT) / counts.rows
+    balance = sum((routing.balance_loss for routing in output.routings), zero) * share_of_rows
+    return Losses(
+        total=main + mtp_weight * mtp + alpha * balance,
+        main=main.detach(),
+        mtp=mtp.detach(),
+        balance=balance.detach(),
+    )
+
+
+def _prediction_loss(
+    model: Transformer, hidden_BTD: Tensor, ids_BT: Tensor, lengths_B: Tensor, *, ahead: int
+) -> Tensor:
+    """Summed nats of predicting the token `ahead` of each position that has a valid one."""
+    targets_BT = ids_BT[:, ahead:]
+    hidden_BTD = hidden_BTD[:, : targets_BT.shape[1]]
+    positions_T = torch.arange(targets_BT.shape[1], device=ids_BT.device)
+    has_target_BT = positions_T + ahead < lengths_B[:, None]
+    return head_cross_entropy(
+        hidden_BTD[has_target_BT], model.head.weight, targets_BT[has_target_BT]
+    )
+
+
+def target_bytes(ids_BT: Tensor, lengths_B: Tensor, bytes_per_id_V: Tensor) -> int:
+    """UTF-8 bytes that the next-token targets decode to: the denominator of bits per byte."""
+    targets_BT = ids_BT[:, 1:]
+    positions_T = torch.arange(targets_BT.shape[1], device=ids_BT.device)
+    has_target_BT = positions_T + 1 < lengths_B[:, None]
+    return int(bytes_per_id_V[targets_BT[has_target_BT]].sum())

@@ -1,0 +1,104 @@
+"""metrics.jsonl, one object a step, and the rates that people read."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dsv3data.io.atomic import environment_faults, write_atomic
+
+
+class JsonLines:
+    """An append-only JSONL file; a last line cut by a kill is dropped when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Numbers that are not finite become null: JSON has no NaN."""
+        line = json.dumps({key: _plain(value) for key, value in record.items()}, allow_nan=False)
+        with environment_faults(self.path), self.path.open("a") as file:
+            file.write(line + "\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        """All complete records."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def keep_until(self, step: int) -> None:
+        """Forget steps after `step`: a resumed run writes them again."""
+        if self.path.exists():
+            kept = [json.dumps(record) for record in self.read() if record["step"] <= step]
+            write_atomic(self.path, "".join(line + "\n" for line in kept).encode())
+
+
+class Meter:
+    """The one place where rates are computed: tokens per second of late, and the time left."""
+
+    def __init__(self, window_steps: int = 20) -> None:
+        self._steps: deque[tuple[float, int]] = deque(maxlen=window_steps)  # (seconds, tokens)
+
+    def add(self, seconds: float, tokens: int) -> None:
+        self._steps.append((seconds, tokens))
+
+    @property
+    def tokens_per_s(self) -> float:
+        seconds = sum(seconds for seconds, _ in self._steps)
+        return sum(tokens for _, tokens in self._steps) / seconds if seconds > 0 else 0.0
+
+    def seconds_left(self, steps_left: int) -> float:
+        if not self._steps:
+            return 0.0
+        return steps_left * sum(seconds for seconds, _ in self._steps) / len(self._steps)
+
+
+class Stopwatch:
+    """Seconds since made or last read, from a clock that never goes back."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def lap(self) -> float:
+        now = time.monotonic()
+        seconds, self._started = now - self._started, now
+        return seconds
+
+
+def bits_per_byte(main_loss: float, n_targets: int, n_bytes: int) -> float:
+    """Mean nats per target → bits per UTF-8 byte of the targets' text; NaN without any byte."""
+    return main_loss * n_targets / math.log(2) / n_bytes if n_bytes else math.nan
+
+
+def max_violation(load_E: Tensor) -> float:
+    """MaxVio of one layer: largest load over the mean load, minus 1 [arXiv 2408.15664, Eq. 4]."""
+    mean = float(load_E.double().mean())
+    return float(load_E.max()) / mean - 1 if mean > 0 else 0.0
+
+
+def mean_of(records: Sequence[Mapping[str, Any]], key: str) -> float:
+    """Mean over the records where `key` was finite; NaN if nowhere."""
+    values = [record[key] for record in records if record[key] is not None]
+    return statistics.fmean(values) if values else math.nan
+
+
+def clock(seconds: float) -> str:
+    """63 → 1:03, 3723 → 1:02:03."""
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,216 @@
+"""`dsv3data train`: open the data, build or resume the model, train, say what came of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsv3data.contracts.config import to_dict
+from dsv3data.contracts.errors import BadConfig
+from dsv3data.contracts.progress import Sink
+from dsv3data.io.atomic import set_aside, write_atomic
+from dsv3data.io.lock import OutputLock
+from dsv3data.model.accounting import count_parameters, flop_per_token, training_bytes
+from dsv3data.model.init import init_weights
+from dsv3data.model.transformer import Transformer
+from dsv3data.training.checkpoint import Progress, resume
+from dsv3data.training.config import TrainConfig
+from dsv3data.training.data import Dataset, Stream
+from dsv3data.training.loop import Run, train
+from dsv3data.training.metrics import Stopwatch, mean_of
+from dsv3data.training.optimizer import build_optimizer
+from dsv3data.training.stop import StopRequest
+
+SUMMARY_STEPS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a finished run achieved; losses are nats per token of the main prediction."""
+
+    steps: int
+    tokens: int
+    first_loss: float  # mean of the first ten steps of the whole run, resumed or not
+    last_loss: float  # mean of the last ten
+    best_loss: float
+    best_step: int
+    bits_per_byte: float  # mean of the last ten steps
+    wall_s: float  # of this process
+    tokens_per_s: float  # of this process, all time included
+    out: Path
+
+
+def run_training(
+    config: TrainConfig,
+    *,
+    data: Path,
+    out: Path,
+    sink: Sink,
+    fresh: bool = False,
+    strict: bool = False,
+    dry_run: bool = False,
+) -> TrainResult:
+    """Train on the packed set in `data` into the folder `out`, resuming what is there.
+
+    Args:
+        fresh: move an earlier output aside to OUT.N.old first.
+        strict: stop at a damaged checkpoint instead of falling back to an older one.
+        dry_run: build and describe the model, write and train nothing.
+    """
+    # Imported here, so that training on other streams needs no loader.
+    from dsv3data.loader.packed_dataset import PackedDataset
+    from dsv3data.loader.stream import SequenceStream
+
+    dataset = PackedDataset.open(data)
+    stream = SequenceStream(dataset, seed=config.seed)
+    return train_on(
+        dataset,
+        stream,
+        config,
+        out=out,
+        sink=sink,
+        fresh=fresh,
+        strict=strict,
+        dry_run=dry_run,
+    )
+
+
+def train_on(
+    dataset: Dataset,
+    stream: Stream,
+    config: TrainConfig,
+    *,
+    out: Path,
+    sink: Sink,
+    fresh: bool = False,
+    strict: bool = False,
+    dry_run: bool = False,
+) -> TrainResult:
+    """`run_training` on data that is already open."""
+    config = fit_to_data(config, dataset)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    for line in describe(config):
+        sink.note(line)
+    if dry_run:
+        return _nothing_trained(out)
+    if fresh and out.exists():
+        with OutputLock(out):  # refuse to move what another process is writing
+            pass
+        sink.note(f"earlier output moved to {set_aside(out)}")
+    with StopRequest() as stop, OutputLock(out):
+        watch = Stopwatch()
+        run = _prepare(dataset, stream, config, out, sink, strict=strict)
+        tokens_before = run.progress.tokens
+        train(run, stop)
+        return _summarise(run, tokens_before, watch.lap())
+
+
+def fit_to_data(config: TrainConfig, dataset: Dataset) -> TrainConfig:
+    """Fill in sizes left at 0.
+
+    Raises:
+        BadConfig: the model is too small for the data's ids or rows.
+    """
+    sizes = {"vocab_size": dataset.vocab_size, "context": dataset.context}
+    for name, needed in sizes.items():
+        given = getattr(config.model, name)
+        if 0 < given < needed:
+            raise BadConfig(
+                f"model.{name} is {given:,}, but the packed data needs {needed:,}",
+                where=f"model.{name}",
+                effect="nothing was started",
+                fix=f"set model.{name}=0 to take it from the data",
+            )
+        sizes[name] = given or needed
+    return config.with_model(**sizes)
+
+
+def describe(config: TrainConfig) -> list[str]:
+    """Size, memory and cost of the run, for people."""
+    size = count_parameters(config.model)
+    context = config.model.context
+    flop = flop_per_token(config.model, context=context, mtp=True)
+    step_tokens = config.batch_rows * context
+    return [
+        f"model: {size.total:,} parameters ({size.main:,} main, {size.mtp:,} MTP), "
+        f"{size.active:,} active per token",
+        f"memory: {training_bytes(config.model) / 2**20:,.0f} MiB for fp32 weights, gradients and "
+        "Adam moments, activations beside",
+        f"step: {config.batch_rows} rows of {context:,} tokens, {flop * step_tokens / 1e9:,.1f} "
+        f"GFLOP; {config.steps:,} steps are {config.steps * step_tokens:,} tokens",
+    ]
+
+
+def _prepare(
+    dataset: Dataset, stream: Stream, config: TrainConfig, out: Path, sink: Sink, *, strict: bool
+) -> Run:
+    """Model, moments and stream at the newest checkpoint, or at the beginning."""
+    model = Transformer(config.model)
+    optimizer = build_optimizer(model, config.optimizer)
+    run = Run(
+        config=config,
+        model=model,
+        optimizer=optimizer,
+        stream=stream,
+        bytes_per_id_V=_bytes_per_id(dataset, config),
+        progress=Progress(),
+        out=out,
+        sink=sink,
+    )
+    progress = resume(run.checkpoints, model, optimizer, config, sink, strict=strict)
+    if progress is None:
+        torch.manual_seed(config.seed)
+        init_weights(model, config.seed)
+    else:
+        stream.restore(progress.loader)
+        run.progress = progress
+    run.metrics.keep_until(run.progress.step)
+    run.skipped_steps.keep_until(run.progress.step)
+    write_atomic(out / "config.json", json.dumps(to_dict(config), indent=1).encode())
+    return run
+
+
+def _bytes_per_id(dataset: Dataset, config: TrainConfig) -> torch.Tensor:
+    """int64 [V]; ids that only the model has decode to nothing."""
+    bytes_per_id_V = torch.zeros(config.model.vocab_size, dtype=torch.int64)
+    bytes_per_id_V[: len(dataset.token_bytes)] = torch.from_numpy(dataset.token_bytes.copy())
+    return bytes_per_id_V
+
+
+def _summarise(run: Run, tokens_before: int, wall_s: float) -> TrainResult:
+    records: list[dict[str, Any]] = run.metrics.read()
+    trained = [record for record in records if record["main_loss"] is not None]
+    best = min(trained, key=lambda record: record["main_loss"], default=None)
+    return TrainResult(
+        steps=run.progress.step,
+        tokens=run.progress.tokens,
+        first_loss=mean_of(records[:SUMMARY_STEPS], "main_loss"),
+        last_loss=mean_of(records[-SUMMARY_STEPS:], "main_loss"),
+        best_loss=best["main_loss"] if best else math.nan,
+        best_step=best["step"] if best else 0,
+        bits_per_byte=mean_of(records[-SUMMARY_STEPS:], "bits_per_byte"),
+        wall_s=wall_s,
+        tokens_per_s=(run.progress.tokens - tokens_before) / wall_s if wall_s > 0 else 0.0,
+        out=run.out,
+    )
+
+
+def _nothing_trained(out: Path) -> TrainResult:
+    return TrainResult(
+        steps=0,
+        tokens=0,
+        first_loss=math.nan,
+        last_loss=math.nan,
+        best_loss=math.nan,
+        best_step=0,
+        bits_per_byte=math.nan,
+        wall_s=0.0,
+        tokens_per_s=0.0,
+        out=out,
+    )

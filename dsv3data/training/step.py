@@ -1,0 +1,99 @@
+"""One optimizer step: gradients over micro-batches, a finite check, AdamW, the router biases.
+
+Legend: B rows of the batch, T tokens of a row, E experts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dsv3data.model.router import update_bias
+from dsv3data.model.transformer import Transformer
+from dsv3data.training.config import TrainConfig
+from dsv3data.training.data import Batch
+from dsv3data.training.loss import TargetCounts, compute_losses
+from dsv3data.training.optimizer import set_learning_rate
+from dsv3data.training.schedule import Knobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What one step measured; floats may be NaN or infinite when `skipped`."""
+
+    loss: float
+    main_loss: float  # nats per target
+    mtp_loss: float
+    balance_loss: float  # before alpha, summed over MoE layers
+    grad_norm: float  # before clipping
+    loads: tuple[Tensor, ...]  # int64 [E] per router, the MTP block's last
+    n_tokens: int  # valid tokens of the batch
+    n_targets: int
+    skipped: bool  # nothing was changed: not weights, not moments, not biases
+
+
+def train_step(
+    model: Transformer,
+    optimizer: torch.optim.AdamW,
+    batch: Batch,
+    knobs: Knobs,
+    config: TrainConfig,
+) -> StepResult:
+    """Update `model` and `optimizer` in place, or leave both bitwise alone if a number is not
+    finite."""
+    optimizer.zero_grad(set_to_none=True)
+    lengths_B = torch.from_numpy(batch.n_tokens).long()
+    counts = TargetCounts.of(lengths_B)
+    parts = torch.zeros(4, dtype=torch.float64)  # total, main, mtp, balance
+    loads = [torch.zeros_like(router.bias_E, dtype=torch.int64) for router in model.routers()]
+    for ids_BT, micro_lengths_B in micro_batches(batch, config.micro_batch_rows):
+        valid_BT = torch.arange(ids_BT.shape[1]) < micro_lengths_B[:, None]
+        output = model(ids_BT, valid_BT)
+        losses = compute_losses(
+            model,
+            output,
+            ids_BT,
+            micro_lengths_B,
+            counts,
+            mtp_weight=knobs.mtp_weight,
+            alpha=config.balance.alpha,
+        )
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        parts += torch.stack((losses.total.detach(), losses.main, losses.mtp, losses.balance))
+        for load_E, routing in zip(loads, output.routings, strict=True):
+            load_E += routing.load_E
+    # Clips gradients only; a norm that is not finite leaves them useless, and unused.
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip))
+    loss, main_loss, mtp_loss, balance_loss = parts.tolist()
+    finite = math.isfinite(loss) and math.isfinite(grad_norm)
+    if finite:
+        set_learning_rate(optimizer, knobs.lr)
+        optimizer.step()
+        for router, load_E in zip(model.routers(), loads, strict=True):
+            update_bias(router.bias_E, load_E, knobs.gamma)
+    return StepResult(
+        loss=loss,
+        main_loss=main_loss,
+        mtp_loss=mtp_loss,
+        balance_loss=balance_loss,
+        grad_norm=grad_norm,
+        loads=tuple(loads),
+        n_tokens=int(lengths_B.sum()),
+        n_targets=counts.main,
+        skipped=not finite,
+    )
+
+
+def micro_batches(batch: Batch, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(ids int64 [B, T], lengths int64 [B]) in slices of `rows` rows; 0: all at once."""
+    rows = rows or len(batch.n_tokens)
+    for start in range(0, len(batch.n_tokens), rows):
+        chosen = slice(start, start + rows)
+        yield (
+            torch.from_numpy(batch.input_ids[chosen]).long(),
+            torch.from_numpy(batch.n_tokens[chosen]).long(),
+        )
