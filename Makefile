@@ -1,0 +1,36 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A stamp per set of extras, renewed when what is to be installed changes.
+STAMP = $(VENV)/.installed-$(1)-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
+DEMO_STAMP := $(call STAMP,train)
+TEST_STAMP := $(call STAMP,dev)
+
+.PHONY: demo test lint types quick clean
+
+demo: $(DEMO_STAMP)
+	$(BIN)/dsv3data demo --out runs/demo
+
+# Everything that CI runs.
+test: $(TEST_STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(TEST_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(TEST_STAMP)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs
+
+$(DEMO_STAMP):
+	scripts/install.sh $(PYTHON) $(VENV) train
+	touch $@
+
+$(TEST_STAMP):
+	scripts/install.sh $(PYTHON) $(VENV) train,dev
+	touch $@ $(DEMO_STAMP)
