@@ -116,9 +116,10 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 def _parse_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        tree = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
+    return tree["value"] if len(tree) == 1 else text  # a line break could smuggle in another key
 
 
 def _build(cls: Any, tree: Any, *, prefix: str, where: str) -> Any:

@@ -29,9 +29,9 @@ def document_key(source: str, position: int) -> bytes:
 
 
 def user_id_key(user_id: str) -> bytes:
-    """128-bit key of a document that carries the user's own id."""
+    """128-bit key of a document that carries the user's own id, lone surrogates included."""
     text = f"id\0{user_id}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=KEY_BYTES).digest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
 
 
 def keys_to_words(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
