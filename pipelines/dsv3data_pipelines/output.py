@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import platform
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dsv3data.contracts.manifest import Manifest
+from dsv3data.contracts.manifest import RUN_NAME, Manifest
 from dsv3data.contracts.progress import Sink
-from dsv3data.io.atomic import remove_partials, set_aside
+from dsv3data.io.atomic import remove_partials, set_aside, write_atomic
 from dsv3data.io.failpoints import failpoint
 from dsv3data.io.ledger import Ledger
 from dsv3data.io.lock import OutputLock
 from dsv3data.io.manifest_file import write_manifest
+
+_VERSIONS = ("dsv3data", "numpy", "pyarrow", "tokenizers")
 
 
 @contextmanager
@@ -43,3 +49,16 @@ def finish_output(out: Path, manifest: Manifest, *, pattern: str) -> None:
             path.unlink()
     failpoint("output.before_manifest")
     write_manifest(out, manifest)
+
+
+def write_run_facts(out: Path, *, seconds: float, workers: int) -> None:
+    """OUT/run.json: when, where and with what the last run was done. No hash covers it."""
+    facts = {
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seconds": round(seconds, 3),
+        "workers": workers,
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+    }
+    write_atomic(out / RUN_NAME, (json.dumps(facts, indent=1) + "\n").encode())

@@ -26,7 +26,7 @@ from dsv3data.packing.config import PackConfig
 from dsv3data.packing.cut import cut_documents
 from dsv3data.packing.order import partition_count, partition_of
 from dsv3data_pipelines.counts import add_counts
-from dsv3data_pipelines.output import finish_output, open_output
+from dsv3data_pipelines.output import finish_output, open_output, write_run_facts
 from dsv3data_pipelines.pack.documents import batch_words
 from dsv3data_pipelines.pack.unit import PackUnit
 from dsv3data_pipelines.units import run_units
@@ -72,9 +72,9 @@ def pack(
         records = run_units(tasks, workers=workers, sink=sink)
         sink.phase("publish")
         packed = _publish(out, manifest, vocabulary, config, records)
-    return PackResult(
-        out=out, root=packed.root, counts=packed.counts, seconds=time.monotonic() - started
-    )
+        seconds = time.monotonic() - started
+        write_run_facts(out, seconds=seconds, workers=workers)
+    return PackResult(out=out, root=packed.root, counts=packed.counts, seconds=seconds)
 
 
 def forecast(tokens: Path, *, contexts: Sequence[int], config: PackConfig) -> list[dict[str, Any]]:

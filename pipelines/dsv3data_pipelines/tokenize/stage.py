@@ -29,7 +29,7 @@ from dsv3data.io.manifest_file import describe_file
 from dsv3data.io.shards import ShardReader
 from dsv3data.io.sources import Document, SourceFile, Unit, discover, plan_units, read_unit
 from dsv3data_pipelines.counts import add_counts
-from dsv3data_pipelines.output import finish_output, open_output
+from dsv3data_pipelines.output import finish_output, open_output, write_run_facts
 from dsv3data_pipelines.tokenize.config import TokenizeConfig
 from dsv3data_pipelines.tokenize.rejected import merge_rejected
 from dsv3data_pipelines.tokenize.unit import TokenizeUnit
@@ -89,10 +89,10 @@ def tokenize(
         records = run_units(tasks, workers=workers, sink=sink)
         sink.phase("publish")
         manifest = _publish(out, vocabulary, config, units, records)
+        seconds = time.monotonic() - started
+        write_run_facts(out, seconds=seconds, workers=workers)
     _check_rejected(manifest.counts, max_rejected, out)
-    return TokenizeResult(
-        out=out, root=manifest.root, counts=manifest.counts, seconds=time.monotonic() - started
-    )
+    return TokenizeResult(out=out, root=manifest.root, counts=manifest.counts, seconds=seconds)
 
 
 def forecast(
