@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from dsv3data.contracts.manifest import RUN_NAME
 from dsv3data.io.manifest_file import read_manifest
 
 
@@ -16,11 +17,14 @@ def copy_of(folder: Path, to: Path) -> Path:
 
 
 def published(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file that a reader of the folder sees (hidden ones are the program's)."""
+    """SHA-256 of every file that a reader of the folder sees.
+
+    Hidden files are the program's own; run.json holds the wall-clock facts of a run.
+    """
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not _is_hidden(path.relative_to(folder))
+        if path.is_file() and path.name != RUN_NAME and not _is_hidden(path.relative_to(folder))
     }
 
 
