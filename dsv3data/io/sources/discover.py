@@ -44,7 +44,8 @@ def discover(
     inside a folder.
 
     Raises:
-        BadInput: nothing found, an unreadable or unknown file, two files of one name.
+        BadInput: nothing found, a file of unknown kind or with a name that is no text, two files
+            of one name.
     """
     patterns = tuple(text_files)
     found: list[SourceFile] = []
@@ -110,9 +111,21 @@ def _strip_compression(name: str) -> tuple[str, Compression]:
 
 
 def _source_file(path: Path, name: str, kind: Kind, compression: Compression) -> SourceFile:
+    if not _is_utf8(name):
+        raise BadInput(
+            f"the file's name is not UTF-8: {name!r}",
+            where=ascii(str(path.parent)),
+            effect="nothing was started: lineage could not name its documents",
+            fix="rename it",
+        )
     return SourceFile(
         name=name, path=path, kind=kind, compression=compression, size=path.stat().st_size
     )
+
+
+def _is_utf8(name: str) -> bool:
+    """Bytes of a name that are not UTF-8 come from the system as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _unknown_kind(path: Path) -> BadInput:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import zstandard
 
@@ -40,11 +40,35 @@ class _Decompressor(Protocol):
 
 
 def read_chunks(path: Path, *, start: int = 0) -> Iterator[bytes]:
-    """Raw bytes of a file from `start` to its end."""
-    with path.open("rb") as file:
+    """Raw bytes of a file from `start` to its end.
+
+    Raises:
+        BadInput: the file has gone, may not be read, or its disk fails.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with file:
         file.seek(start)
-        while chunk := file.read(CHUNK_BYTES):
+        while chunk := _read(file, path):
             yield chunk
+
+
+def _read(file: BinaryIO, path: Path) -> bytes:
+    try:
+        return file.read(CHUNK_BYTES)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BadInput:
+    return BadInput(
+        f"the input file cannot be read: {error.strerror}",
+        where=str(path),
+        effect="its documents are missing, so nothing was published",
+        fix="check that the file is there and readable, and run the same command again",
+    )
 
 
 def decompressed_chunks(path: Path, compression: Compression) -> Iterator[bytes]:

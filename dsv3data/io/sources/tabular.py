@@ -101,8 +101,9 @@ def _document(
 def _values(column: pa.Array) -> list[Any]:
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return list(column.to_pylist())
-    binary = pa.binary() if pa.types.is_string(column.type) else pa.large_binary()
-    return [_decode(value) for value in column.view(binary).to_pylist()]
+    values = column.view(pa.binary() if pa.types.is_string(column.type) else pa.large_binary())
+    values.validate(full=True)  # offsets of a hostile file would read memory of others
+    return [_decode(value) for value in values.to_pylist()]
 
 
 def _decode(value: bytes | None) -> str | bytes | None:
@@ -122,6 +123,15 @@ def _wanted_columns(schema: pa.Schema, span: Span, options: ReadOptions) -> list
             effect="no document of this file was taken",
             fix="name the column with --text-key",
         )
+    wanted = (options.text_key, options.id_key, options.domain_key)
+    twins = [name for name in wanted if schema.names.count(name) > 1]
+    if twins:
+        raise BadInput(
+            f"the file has two columns {twins[0]!r}",
+            where=str(span.file.path),
+            effect="no document of this file was taken",
+            fix="rename one of them, or name another with --text-key, --id-key or --domain-key",
+        )
     kind = schema.field(options.text_key).type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise BadInput(
@@ -130,7 +140,6 @@ def _wanted_columns(schema: pa.Schema, span: Span, options: ReadOptions) -> list
             effect="no document of this file was taken",
             fix="name the text column with --text-key",
         )
-    wanted = (options.text_key, options.id_key, options.domain_key)
     return [name for name in schema.names if name in wanted]
 
 

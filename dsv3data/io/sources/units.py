@@ -87,6 +87,8 @@ def _row_group_spans(file: SourceFile, unit_bytes: int) -> Iterator[Span]:
             effect="nothing was started",
             fix="write the file again, or move it out of the input",
         ) from error
+    if not metadata.num_row_groups:
+        yield Span(file=file, start=0, stop=0, size=0)
     start = size = row = first_row = 0
     for group in range(metadata.num_row_groups):
         size += sum(
