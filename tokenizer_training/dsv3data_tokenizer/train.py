@@ -83,11 +83,14 @@ def train_tokenizer(
         sink.note(f"{len(skipped)} files of unknown kind were skipped, the first: {skipped[0]}")
     units = plan_units(files, unit_bytes=_READ_UNIT_BYTES)
     if fresh and out.exists():
-        sink.note(f"old output moved to {set_aside(out)}")
+        with OutputLock(out):  # never move a folder from under a running process
+            sink.note(f"old output moved to {set_aside(out)}")
     with OutputLock(out):
+        ledger = Ledger(out)
         remove_partials(out)
+        remove_partials(ledger.folder)
         source_hash = _source_hash(units, sink)
-        Ledger(out).open_plan(_plan(config, files, source_hash))
+        ledger.open_plan(_plan(config, files, source_hash))
         finished = _finished(out)
         if finished is not None:
             return finished
