@@ -16,6 +16,10 @@ from dsv3data.contracts import special_tokens
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.manifest import TOKENIZER_NAME, TokenizerRecord
 from dsv3data.contracts.special_tokens import ControlIds, padded_vocab_size
+from dsv3data.io.manifest_file import check_listed
+
+# Far above any vocabulary in use; a hostile file must not choose our memory.
+_MOST_IDS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def load_vocabulary(path: Path) -> Vocabulary:
 
     Raises:
         BadInput: missing, not a byte-level BPE, or without DeepSeek-V3's control tokens.
+        IntegrityError: not the file that the manifest beside it lists.
     """
     file = path / TOKENIZER_NAME if path.is_dir() else path
     try:
@@ -97,6 +102,7 @@ def load_vocabulary(path: Path) -> Vocabulary:
             effect="nothing was started",
             fix="give the folder that `dsv3data tokenizer train` wrote",
         ) from error
+    check_listed(file)
     return parse_vocabulary(data, where=str(file))
 
 
@@ -107,16 +113,19 @@ def parse_vocabulary(data: bytes, *, where: str) -> Vocabulary:
         vocab: dict[str, int] = tree["model"]["vocab"]
         added = {token["content"]: int(token["id"]) for token in tree["added_tokens"]}
         byte_level = _is_byte_level(tree)
-    except (ValueError, KeyError, TypeError) as error:
+        ids = {*map(int, vocab.values()), *added.values()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unusable(f"it is not a tokenizer.json: {error!r}", where) from error
     if not byte_level:
         raise _unusable("it is not a byte-level BPE without a normalizer", where)
-    size = max([*vocab.values(), *added.values()]) + 1
-    table = [b""] * size
+    control = _control_ids(added, where)
+    if min(ids) < 0 or max(ids) >= _MOST_IDS:
+        raise _unusable(f"its ids are not from 0 to {_MOST_IDS - 1:,}", where)
+    table = [b""] * (max(ids) + 1)
     for text, token in vocab.items():
         if text not in added:
             table[token] = _bytes_of(text, where)
-    return Vocabulary(data, tuple(table), _control_ids(added, where), added)
+    return Vocabulary(data, tuple(table), control, added)
 
 
 def byte_to_character() -> dict[int, str]:
