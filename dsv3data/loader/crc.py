@@ -59,11 +59,11 @@ def _shift_matrix(n_bytes: int) -> Matrix:
 @lru_cache(maxsize=128)
 def _shift_tables(n_bytes: int) -> NDArray[np.uint32]:
     """`_shift_matrix` as four look-up tables, one for each byte of the CRC, uint32 [4, 256]."""
-    matrix = _shift_matrix(n_bytes)
-    return np.array(
-        [[_apply(matrix, value << (8 * byte)) for value in range(256)] for byte in range(4)],
-        dtype=np.uint32,
-    )
+    images = np.array(_shift_matrix(n_bytes), dtype=np.uint32).reshape(4, 8)
+    tables = np.zeros((4, 1), dtype=np.uint32)
+    for bit in range(8):  # entries with this bit set: those without it, plus the bit's image
+        tables = np.hstack([tables, tables ^ images[:, bit : bit + 1]])
+    return tables
 
 
 def _apply(matrix: Matrix, vector: int) -> int:

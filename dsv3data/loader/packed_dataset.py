@@ -113,8 +113,8 @@ class PackedDataset:
     def rows(self, indices: NDArray[np.integer]) -> Batch:
         """The rows with these numbers, in this order; a number may occur again.
 
-        Cost: one file opened per shard touched, one read and one CRC per row; about 20 µs for a
-        row of 4096 ids, and 1 ms the first time that a record batch is touched.
+        Cost: one file opened per shard touched, one read and one CRC per row, and 1-2 ms the first
+        time that a record batch is touched; measured 75 µs a row of 4096 ids in random order.
 
         Raises:
             IndexError: a number outside 0..n_rows-1.

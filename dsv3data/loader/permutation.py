@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dsv3data.contracts.keys import keyed_u64
 
 _ROUNDS = 8
-# Shorter halves give measurably uneven first places over seeds.
+# With halves of 2 bits, triples of first places are measurably uneven over seeds.
 _MIN_HALF_BITS = 3
 MAX_SIZE = 1 << 62
 # The multipliers of SplitMix64's finalizer, as in `contracts.keys`.
@@ -27,7 +27,7 @@ def permute(
 ) -> NDArray[np.int64]:
     """What stands at the given places of the permutation of 0..size-1, int64 of the same shape.
 
-    Cost: at most four walks of eight rounds on average, 0.4-1.5 µs a place for large arrays.
+    Cost: at most four walks of eight rounds on average (64 / size below 16), 0.1-0.3 µs a place.
     `permute_scalar` is the slow twin.
 
     Raises:

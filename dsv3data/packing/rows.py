@@ -45,7 +45,7 @@ def build_rows(
     Args:
         values: ids of all pieces, int32; piece i is values[offsets[i] : offsets[i + 1]].
 
-    Cost: one slice copied for each piece (0.3 µs, no index arrays over ids); memory beyond input
+    Cost: one slice copied for each piece, 0.15 G ids/s at 500 ids a piece; memory beyond input
     and output is a few words a piece.
     `reference.naive_rows` is the slow twin.
 
