@@ -120,6 +120,18 @@ def check_file(folder: Path, record: FileRecord) -> None:
         )
 
 
+def check_listed(path: Path) -> None:
+    """Raise IntegrityError if a finished folder's manifest lists `path` with other bytes.
+
+    For a file that is given by itself; one that lies beside no manifest cannot be checked.
+    """
+    if not (path.parent / MANIFEST_NAME).is_file():
+        return
+    for record in read_manifest(path.parent).files:
+        if record.name == path.name:
+            check_file(path.parent, record)
+
+
 def check_size(path: Path, record: FileRecord) -> None:
     """Raise IntegrityError if a file was cut or has grown; done before any mapping of it."""
     size = path.stat().st_size
