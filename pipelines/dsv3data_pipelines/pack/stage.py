@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,8 @@ def forecast(tokens: Path, *, contexts: Sequence[int], config: PackConfig) -> li
 
     Exact for `fim_rate` 0; FIM changes the lengths of the chosen documents by a few ids each.
     """
+    for context in contexts:
+        replace(config, context=context)  # refuses one out of range
     manifest = read_manifest(tokens, expect=(TOKENS,))
     _refuse_empty(tokens, manifest)
     lengths = _lengths_by_partition(tokens, manifest, config)

@@ -43,7 +43,7 @@ def _line_bases(spans: Sequence[Span]) -> Iterator[tuple[int, int]]:
     chunks = read_chunks(spans[0].file.path)
     chunk = next(chunks, b"")
     for start in starts:
-        while offset + len(chunk) < start:
+        while chunk and offset + len(chunk) < start:
             lines += chunk.count(b"\n")
             offset += len(chunk)
             chunk = next(chunks, b"")

@@ -1,0 +1,187 @@
+"""Packing a token set: the same root for any number of workers, every byte of text in the rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dsv3data.contracts.errors import BadConfig, BadInput, IntegrityError
+from dsv3data.encoding.vocabulary import load_vocabulary
+from dsv3data.io.manifest_file import describe_file, read_manifest, write_manifest
+from dsv3data.io.shards import ShardReader
+from dsv3data.packing.config import PackConfig
+from dsv3data.packing.fim import parse_psm
+from dsv3data_pipelines.pack import forecast
+from folders import copy_of, published, root_of
+from tiny_data import CONTEXT, PACK_CONFIG, pack_tiny, tokenize_tiny, write_texts
+
+
+def rows_of(folder: Path) -> Iterator[dict[str, Any]]:
+    for record in read_manifest(folder).shards():
+        for batch in ShardReader(folder, record).batches():
+            yield from batch.to_pylist()
+
+
+def lineage_of(folder: Path) -> dict[int, list[dict[str, Any]]]:
+    pieces = defaultdict(list)
+    for record in read_manifest(folder).files:
+        if record.name.endswith(".parquet"):
+            for piece in pq.read_table(folder / record.name).to_pylist():
+                pieces[piece["row_id"]].append(piece)
+    return pieces
+
+
+def test_two_workers_write_the_same_bytes(
+    tiny_tokens: Path, tiny_packed: Path, tmp_path: Path
+) -> None:
+    other = pack_tiny(tiny_tokens, tmp_path / "out", workers=2)
+    assert len(read_manifest(other).shards()) > 3
+    assert published(other) == published(tiny_packed)
+    assert root_of(other) == root_of(tiny_packed)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"fim_rate": 0.25}, {"context": 64}])
+def test_each_setting_changes_the_root(
+    tiny_tokens: Path, tiny_packed: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    config = dataclasses.replace(PACK_CONFIG, **change)
+    assert root_of(pack_tiny(tiny_tokens, tmp_path / "out", config=config)) != root_of(tiny_packed)
+
+
+def test_pieces_put_back_together_are_the_documents(tiny_tokens: Path, tiny_packed: Path) -> None:
+    """FIM parts are reordered, cuts are joined: the bytes must be those of the token set."""
+    vocabulary = load_vocabulary(tiny_packed)
+    texts: dict[bytes, dict[int, bytes]] = defaultdict(dict)
+    lineage = lineage_of(tiny_packed)
+    fim = 0
+    for row in rows_of(tiny_packed):
+        ids = np.array(row["input_ids"], dtype=np.int32)
+        start = 0
+        for piece in lineage[row["row_id"]]:
+            part = ids[start : start + piece["n_tokens"]]
+            start += piece["n_tokens"]
+            if piece["flag"]:
+                prefix, middle, suffix = parse_psm(part, vocabulary.control)
+                part = np.concatenate([prefix, middle, suffix])
+                fim += 1
+            assert piece["piece"] not in texts[piece["key"]]
+            texts[piece["key"]][piece["piece"]] = vocabulary.decode(part)
+        assert start == row["n_tokens"]
+        assert set(ids[start:].tolist()) <= {vocabulary.control.pad}
+    expected = {
+        row["key"]: vocabulary.decode(np.array(row["ids"], dtype=np.int32))
+        for row in rows_of(tiny_tokens)
+    }
+    joined = {key: b"".join(parts[n] for n in sorted(parts)) for key, parts in texts.items()}
+    assert joined == expected
+    assert fim == read_manifest(tiny_packed).counts["fim"]["pieces_fim"] > 20
+
+
+def test_counts_add_up(tiny_tokens: Path, tiny_packed: Path) -> None:
+    counts, tokens = read_manifest(tiny_packed).counts, read_manifest(tiny_tokens).counts
+    rows = list(rows_of(tiny_packed))
+    assert counts["documents"] == tokens["documents"]
+    assert counts["text_tokens"] == tokens["tokens"]
+    assert counts["bytes"] == tokens["bytes"]
+    assert counts["rows"] == len(rows)
+    assert counts["row_ids"] == sum(row["n_tokens"] for row in rows)
+    assert counts["padding"] == len(rows) * CONTEXT - counts["row_ids"]
+    assert counts["pieces"] == sum(len(row["piece_lengths"]) for row in rows)
+    assert counts["documents_cut"] > 0
+    for name in ("documents", "rows", "pieces", "padding", "bytes"):
+        assert counts[name] == sum(domain[name] for domain in counts["domains"].values())
+    for domain, figures in tokens["domains"].items():
+        assert counts["domains"][domain]["documents"] == figures["documents"]
+
+
+def test_the_forecast_is_exact_without_fim(tiny_tokens: Path, tmp_path: Path) -> None:
+    contexts = (32, 128, 4096)
+    config = PackConfig(context=contexts[0], fim_rate=0.0, partition_tokens=8_000)
+    plans = forecast(tiny_tokens, contexts=contexts, config=config)
+    assert [plan["context"] for plan in plans] == list(contexts)
+    for plan in plans:
+        made = PackConfig(context=plan["context"], fim_rate=0.0, partition_tokens=8_000)
+        out = pack_tiny(tiny_tokens, tmp_path / str(plan["context"]), config=made)
+        counts = read_manifest(out).counts
+        assert (plan["rows"], plan["padding"]) == (counts["rows"], counts["padding"])
+        assert (plan["documents_cut"], plan["ids"]) == (counts["documents_cut"], counts["row_ids"])
+        assert plan["padding_share"] == counts["padding"] / (counts["rows"] * plan["context"])
+        shards = sum(record.size for record in read_manifest(out).shards())
+        assert plan["disk_bytes_estimate"] <= shards
+
+
+def test_the_forecast_refuses_each_context_out_of_range(tiny_tokens: Path) -> None:
+    with pytest.raises(BadConfig, match="context must be from 16 to"):
+        forecast(tiny_tokens, contexts=(4096, 0), config=PackConfig())
+
+
+def test_an_empty_token_set_is_refused(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    path = write_texts(tmp_path / "x.jsonl", [""])
+    tokens = tokenize_tiny(path, tiny_tokenizer, tmp_path / "tokens")
+    with pytest.raises(BadInput, match="the token set has no document"):
+        pack_tiny(tokens, tmp_path / "out")
+    with pytest.raises(BadInput, match="the token set has no document"):
+        forecast(tokens, contexts=(64,), config=PackConfig(context=64))
+
+
+def test_one_document_gives_one_row(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    path = write_texts(tmp_path / "x.jsonl", ["a"])
+    tokens = tokenize_tiny(path, tiny_tokenizer, tmp_path / "tokens")
+    config = PackConfig(context=64, fim_rate=1.0)
+    (row,) = rows_of(pack_tiny(tokens, tmp_path / "out", config=config))
+    vocabulary = load_vocabulary(tokens)
+    assert row["input_ids"][1:] == [vocabulary.control.eos] + [vocabulary.control.pad] * 62
+    assert (row["n_tokens"], row["piece_lengths"], row["piece_flags"]) == (2, [2], [0])
+
+
+def test_a_packed_set_is_no_token_set(tiny_packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"this folder holds dsv3data.packed, not dsv3data.tokens"):
+        pack_tiny(tiny_packed, tmp_path / "out")
+
+
+def test_a_foreign_tokenizer_in_the_token_set_is_refused(tiny_tokens: Path, tmp_path: Path) -> None:
+    tokens = copy_of(tiny_tokens, tmp_path / "tokens")
+    path = tokens / "tokenizer.json"
+    path.write_bytes(path.read_bytes() + b"\n")
+    manifest = read_manifest(tokens)
+    files = tuple(
+        describe_file(tokens, record.name) if record.name == path.name else record
+        for record in manifest.files
+    )
+    write_manifest(tokens, dataclasses.replace(manifest, files=files))
+    with pytest.raises(IntegrityError, match="the tokenizer in the token set has hash"):
+        pack_tiny(tokens, tmp_path / "out")
+
+
+def test_documents_that_do_not_match_the_manifest_are_noticed(
+    tiny_tokens: Path, tmp_path: Path
+) -> None:
+    tokens = copy_of(tiny_tokens, tmp_path / "tokens")
+    manifest = read_manifest(tokens)
+    write_manifest(tokens, dataclasses.replace(manifest, keys_digest="1" * 32))
+    with pytest.raises(IntegrityError, match="or other ones than the token set lists"):
+        pack_tiny(tokens, tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_shards_of_an_earlier_attempt_are_removed(tiny_tokens: Path, tmp_path: Path) -> None:
+    out = pack_tiny(tiny_tokens, tmp_path / "out")
+    shutil.copy(next(out.glob("packed-*.arrow")), out / "packed-zz-00009.arrow")
+    pack_tiny(tiny_tokens, out)
+    assert not (out / "packed-zz-00009.arrow").exists()
+
+
+def test_row_ids_and_domains_name_the_shard(tiny_packed: Path) -> None:
+    seen = set()
+    for row in rows_of(tiny_packed):
+        seen.add((row["row_id"] >> 32, row["domain"]))
+    numbers = [number for number, _ in sorted(seen)]
+    assert numbers == list(range(len(read_manifest(tiny_packed).shards())))

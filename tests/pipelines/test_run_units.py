@@ -1,0 +1,109 @@
+"""Running units: order of results, failures and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsv3data.contracts.errors import BadInput, EnvironmentFault, Stopped
+from dsv3data.contracts.manifest import FileRecord
+from dsv3data.contracts.progress import NullSink, Sink
+from dsv3data.io.atomic import write_atomic
+from dsv3data.io.manifest_file import describe_file
+from dsv3data_pipelines.units import run_units
+
+
+@dataclass(frozen=True)
+class Task:
+    """A unit that writes its name, or ends as `fate` says."""
+
+    name: str
+    out: Path
+    fate: str = ""
+    size: int = 3
+    plan_hash: str = "p"
+
+    def input_sha256(self) -> str:
+        return self.name
+
+    def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
+        if self.fate == "raise":
+            raise BadInput("this unit is bad", where=self.name)
+        if self.fate == "interrupt":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if self.fate == "once" and (self.out / self.name).exists():
+            raise AssertionError("done twice")
+        write_atomic(self.out / self.name, self.name.encode())
+        sink.advance(self.size, things=1)
+        return [describe_file(self.out, self.name)], {"things": 1}
+
+
+class Total(NullSink):
+    done = 0
+
+    def advance(self, amount: int, **counts: int) -> None:
+        self.done += amount
+
+
+def test_records_come_in_the_order_of_the_tasks_and_only_once(tmp_path: Path) -> None:
+    tasks = [Task(f"u{number}", tmp_path, "once") for number in range(5)]
+    for _ in range(2):
+        sink = Total()
+        records = run_units(tasks, workers=1, sink=sink)
+        assert [record.files[0].name for record in records] == [task.name for task in tasks]
+        assert sink.done == 15
+
+
+def test_a_unit_whose_file_is_damaged_is_done_again(tmp_path: Path) -> None:
+    tasks = [Task("a", tmp_path), Task("b", tmp_path)]
+    run_units(tasks, workers=1, sink=NullSink())
+    (tmp_path / "a").write_bytes(b"?")
+    before = (tmp_path / "b").stat().st_ino
+    run_units(tasks, workers=1, sink=NullSink())
+    assert (tmp_path / "a").read_bytes() == b"a"
+    assert (tmp_path / "b").stat().st_ino == before
+
+
+def test_an_error_of_a_unit_is_the_error_of_the_run_and_finished_units_stay(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(BadInput, match="this unit is bad"):
+        run_units([Task("a", tmp_path), Task("b", tmp_path, "raise")], workers=1, sink=NullSink())
+    assert (tmp_path / ".work" / "unit-a.json").exists()
+    run_units([Task("a", tmp_path, "once")], workers=1, sink=NullSink())
+
+
+def test_a_signal_stops_the_run_and_the_old_handlers_return(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    tasks = [Task("a", tmp_path), Task("b", tmp_path, "interrupt"), Task("c", tmp_path)]
+    with pytest.raises(Stopped, match="stopped by SIGTERM") as caught:
+        run_units(tasks, workers=1, sink=NullSink())
+    assert caught.value.exit_code == 75
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".work", "a"]
+
+
+def test_nothing_to_do(tmp_path: Path) -> None:
+    assert run_units([], workers=4, sink=NullSink()) == []
+
+
+def test_a_worker_that_dies_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures.process import BrokenProcessPool
+
+    import dsv3data_pipelines.units as units
+
+    def follow(*arguments: object) -> None:
+        raise BrokenProcessPool("a child ended")
+
+    monkeypatch.setattr(units, "_follow", follow)
+    monkeypatch.setattr(units.ProcessPoolExecutor, "submit", lambda *arguments: None)
+    with pytest.raises(EnvironmentFault, match="a worker process died") as caught:
+        run_units([Task("a", tmp_path), Task("b", tmp_path)], workers=2, sink=NullSink())
+    assert caught.value.where == str(tmp_path)
+    assert "use fewer --workers" in caught.value.fix

@@ -1,0 +1,296 @@
+"""Tokenizing: the same root for any number of workers, every record accounted for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tokenizers import Tokenizer
+
+from dsv3data.contracts.errors import BadConfig, BadInput, TooManyRejected
+from dsv3data.contracts.keys import add_digests, document_key, keys_digest, keys_to_words
+from dsv3data.contracts.progress import NullSink
+from dsv3data.io.manifest_file import read_manifest
+from dsv3data.io.shards import ShardReader
+from dsv3data_pipelines.counts import add_counts
+from dsv3data_pipelines.tokenize import TokenizeConfig, forecast
+from folders import published, root_of
+from tiny_data import tokenize_tiny, write_jsonl, write_texts
+
+
+class Listener(NullSink):
+    """Adds up what a stage reports."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, int | None] = {}
+        self.done: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
+        self.notes: list[str] = []
+
+    def phase(self, name: str, *, total: int | None = None, unit: str = "") -> None:
+        self.phases[name] = total
+        self.done[name] = 0
+
+    def advance(self, amount: int, **counts: int) -> None:
+        self.done[list(self.done)[-1]] += amount
+        for name, count in counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    shards = read_manifest(folder).shards()
+    return [
+        row
+        for record in shards
+        for batch in ShardReader(folder, record).batches()
+        for row in batch.to_pylist()
+    ]
+
+
+def records_of(corpus: Path) -> list[tuple[str, int, dict[str, str]]]:
+    found = []
+    for path in sorted(corpus.iterdir()):
+        offset = 0
+        for line in path.read_bytes().splitlines(keepends=True):
+            found.append((path.name, offset, json.loads(line)))
+            offset += len(line)
+    return found
+
+
+def test_two_workers_write_the_same_bytes(
+    tiny_corpus: Path, tiny_tokenizer: Path, tiny_tokens: Path, tmp_path: Path
+) -> None:
+    listener = Listener()
+    other = tokenize_tiny(tiny_corpus, tiny_tokenizer, tmp_path / "out", workers=2, sink=listener)
+    assert len(read_manifest(other).shards()) > 4
+    assert published(other) == published(tiny_tokens)
+    assert root_of(other) == root_of(tiny_tokens)
+    assert listener.done["tokenize"] == listener.phases["tokenize"]
+    assert listener.counts["documents"] == read_manifest(other).counts["documents"]
+    assert listener.counts["tokens"] == read_manifest(other).counts["tokens"]
+
+
+def test_every_document_is_there_with_its_ids(
+    tiny_corpus: Path, tiny_tokenizer: Path, tiny_tokens: Path
+) -> None:
+    tree = json.loads((tiny_tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    reference = Tokenizer.from_str(json.dumps({**tree, "added_tokens": []}))
+    rows = rows_of(tiny_tokens)
+    records = records_of(tiny_corpus)
+    assert [(row["source"], row["position"]) for row in rows] == [r[:2] for r in records]
+    for row, (source, position, fields) in zip(rows, records, strict=True):
+        assert row["key"] == document_key(source, position)
+        assert row["domain"] == fields["domain"]
+        assert row["n_bytes"] == len(fields["text"].encode())
+        assert row["ids"] == reference.encode(fields["text"]).ids
+
+
+def test_counts_of_the_manifest(tiny_corpus: Path, tiny_tokens: Path) -> None:
+    counts = read_manifest(tiny_tokens).counts
+    rows, records = rows_of(tiny_tokens), records_of(tiny_corpus)
+    assert counts["documents"] == len(records)
+    assert counts["bytes"] == sum(len(fields["text"].encode()) for _, _, fields in records)
+    assert counts["tokens"] == sum(len(row["ids"]) for row in rows)
+    assert (counts["rejected"], counts["empty"], counts["rejected_by_reason"]) == (0, 0, {})
+    marks = ("<｜end▁of▁sentence｜>", "<｜fim▁hole｜>", "<｜User｜>", "<|EOT|>")
+    spelled = sum(any(mark in fields["text"] for mark in marks) for _, _, fields in records)
+    assert counts["control_text_documents"] == spelled > 0
+    for domain in ("web", "zh", "code"):
+        mine = [row for row in rows if row["domain"] == domain]
+        assert counts["domains"][domain] == {
+            "documents": len(mine),
+            "tokens": sum(len(row["ids"]) for row in mine),
+            "bytes": sum(row["n_bytes"] for row in mine),
+        }
+
+
+def test_a_finished_set_is_only_checked(
+    tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    out = tokenize_tiny(tiny_corpus, tiny_tokenizer, tmp_path / "out")
+    shard = next(out.glob("tokens-*.arrow"))
+    inode = shard.stat().st_ino
+    tokenize_tiny(tiny_corpus, tiny_tokenizer, out)
+    assert shard.stat().st_ino == inode
+
+
+def bad_file(folder: Path) -> Path:
+    """40 lines, the fifth, blank sixth, the 23rd and the last of which are no documents."""
+    lines = [json.dumps({"text": f"document {number} " + "x" * 60}) for number in range(1, 41)]
+    lines[4], lines[5], lines[22], lines[39] = "{", "", json.dumps({"text": ""}), '{"text": 1}'
+    path = folder / "x.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def rejections(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "rejected.jsonl").read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize("unit_bytes", [1024, 1500, 1 << 20])
+def test_line_numbers_of_rejections_count_the_whole_file(
+    tiny_tokenizer: Path, tmp_path: Path, unit_bytes: int
+) -> None:
+    path = bad_file(tmp_path)
+    write_texts(tmp_path / "y.jsonl", ["fine", ""])
+    (tmp_path / "z.txt").write_bytes(b"")
+    inputs = [path, tmp_path / "y.jsonl", tmp_path / "z.txt"]
+    out = tokenize_tiny(inputs, tiny_tokenizer, tmp_path / "out", unit_bytes=unit_bytes)
+    found = rejections(out)
+    assert [(item["source"], item["line"], item["reason"]) for item in found] == [
+        ("x.jsonl", 5, "bad-json"),
+        ("x.jsonl", 23, "empty"),
+        ("x.jsonl", 40, "text-not-string"),
+        ("y.jsonl", 2, "empty"),
+        ("z.txt", None, "empty"),
+    ]
+    data = path.read_bytes()
+    for item in found[:3]:
+        assert data[: item["position"]].count(b"\n") == item["line"] - 1
+    counts = read_manifest(out).counts
+    assert (counts["documents"], counts["rejected"], counts["empty"]) == (37, 2, 3)
+    assert counts["rejected_by_reason"] == {"bad-json": 1, "empty": 3, "text-not-string": 1}
+
+
+def test_a_line_longer_than_several_units_keeps_line_numbers_right(
+    tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    lines = ["bad", json.dumps({"text": "x" * 5000}), "bad", json.dumps({"text": "y"}), "bad"]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    out = tokenize_tiny(tmp_path / "x.jsonl", tiny_tokenizer, tmp_path / "out", unit_bytes=1024)
+    assert [item["line"] for item in rejections(out)] == [1, 3, 5]
+
+
+def test_more_rejections_than_allowed_are_published_and_told(
+    tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    path = bad_file(tmp_path)
+    with pytest.raises(TooManyRejected) as caught:
+        tokenize_tiny(path, tiny_tokenizer, tmp_path / "out", max_rejected=0.05)
+    assert caught.value.exit_code == 6
+    assert "2 of 38 records were rejected (bad-json 1, empty 1, text-not-string 1)" in str(
+        caught.value
+    )
+    assert read_manifest(tmp_path / "out").counts["documents"] == 36
+    tokenize_tiny(path, tiny_tokenizer, tmp_path / "out", max_rejected=2 / 38)
+
+
+def test_no_rejection_is_never_too_many(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    path = write_texts(tmp_path / "x.jsonl", ["a", "", ""])
+    out = tokenize_tiny(path, tiny_tokenizer, tmp_path / "out", max_rejected=0.0)
+    assert read_manifest(out).counts["empty"] == 2
+
+
+def test_two_documents_of_one_id_are_refused_with_both_places(
+    tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    for name, ids in (("a", ["1", "2", "3"]), ("b", ["4", "2"])):
+        records = [{"text": f"text {user_id}", "id": user_id} for user_id in ids]
+        write_jsonl(tmp_path / f"{name}.jsonl", records)
+    inputs = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    with pytest.raises(BadInput, match="1 documents have the id of another document") as caught:
+        tokenize_tiny(inputs, tiny_tokenizer, tmp_path / "out", id_key="id", unit_bytes=1024)
+    second = len(json.dumps({"text": "text 1", "id": "1"})) + 1
+    assert caught.value.where == f"a.jsonl at {second} and b.jsonl at {second}"
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    out = tokenize_tiny(inputs[:1], tiny_tokenizer, tmp_path / "out2", id_key="id")
+    assert read_manifest(out).counts["documents"] == 3
+
+
+def test_unique_ids_make_keys_that_do_not_depend_on_the_file(
+    tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    records = [{"text": f"text {number}", "id": number} for number in range(20)]
+    digests = set()
+    for name, order in (("a", records), ("b", records[::-1])):
+        path = write_jsonl(tmp_path / f"{name}.jsonl", order)
+        out = tokenize_tiny(path, tiny_tokenizer, tmp_path / name, id_key="id")
+        digests.add(read_manifest(out).keys_digest)
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "all rejected"])
+def test_input_without_documents_gives_an_empty_set(
+    tiny_tokenizer: Path, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / ("x.parquet" if kind == "parquet" else "x.jsonl")
+    if kind == "parquet":
+        pq.ParquetWriter(path, pa.schema([("text", pa.string())])).close()
+    else:
+        path.write_bytes(b"bad\n" if kind == "all rejected" else b"")
+    out = tokenize_tiny(path, tiny_tokenizer, tmp_path / "out")
+    manifest = read_manifest(out)
+    assert (manifest.counts["documents"], manifest.shards()) == (0, [])
+    assert manifest.keys_digest == "0" * 32
+
+
+def test_a_unit_starts_a_new_shard_at_the_size_limit(
+    tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dsv3data_pipelines.tokenize.unit as unit
+
+    monkeypatch.setattr(unit, "_ENCODE_BYTES", 4096)
+    monkeypatch.setattr(unit, "_BATCH_IDS", 500)
+    config = TokenizeConfig(unit_bytes=1 << 30, shard_bytes=20_000)
+    out = tokenize_tiny(tiny_corpus, tiny_tokenizer, tmp_path / "out", config=config)
+    shards = read_manifest(out).shards()
+    assert [shard.name for shard in shards] == [
+        f"tokens-00000-{number:03d}.arrow" for number in range(len(shards))
+    ]
+    assert len(shards) > 3
+    assert all(shard.size > 20_000 for shard in shards[:-1])
+    assert len(rows_of(out)) == len(records_of(tiny_corpus))
+
+
+@pytest.mark.parametrize("name", ["unit_bytes", "shard_bytes"])
+def test_sizes_too_small_are_refused(name: str) -> None:
+    with pytest.raises(BadConfig, match=f"{name} must be at least 1024 bytes, not 1023"):
+        TokenizeConfig(**{name: 1023})
+
+
+def test_forecast(tiny_corpus: Path, tiny_tokenizer: Path, tiny_tokens: Path) -> None:
+    config = TokenizeConfig(unit_bytes=32 << 10)
+    facts = forecast(
+        [tiny_corpus], tokenizer=tiny_tokenizer, config=config, workers=1, sink=NullSink()
+    )
+    size = sum(path.stat().st_size for path in tiny_corpus.iterdir())
+    assert (facts["files"], facts["input_bytes"]) == (3, size)
+    assert facts["units"] == len(read_manifest(tiny_tokens).input["units"])
+    tokens = read_manifest(tiny_tokens).counts["tokens"]
+    assert tokens <= facts["tokens_estimate"] < 1.3 * tokens  # JSON around the text is counted
+
+
+def test_skipped_files_are_noted(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_texts(tmp_path / "in" / "a.jsonl", ["a"])
+    (tmp_path / "in" / "b.csv").write_bytes(b"")
+    listener = Listener()
+    tokenize_tiny(tmp_path / "in", tiny_tokenizer, tmp_path / "out", sink=listener)
+    assert listener.notes == ["1 files of unknown kind were skipped, the first: b.csv"]
+
+
+def test_add_counts() -> None:
+    one = {"n": 1, "text": "x", "in": {"a": 1, "b": 2.5}}
+    two = {"n": 2, "more": 5, "in": {"b": 1, "c": {"d": 1}}}
+    expected = {"in": {"a": 1, "b": 3.5, "c": {"d": 1}}, "more": 5, "n": 3}
+    assert add_counts([one, two]) == expected
+    assert list(add_counts([two, one])) == ["in", "more", "n"]
+    assert add_counts([]) == {}
+    assert add_counts([{}, one]) == {"n": 1, "in": {"a": 1, "b": 2.5}}
+
+
+def test_the_digest_of_the_set_is_that_of_its_keys(tiny_tokens: Path) -> None:
+    import numpy as np
+
+    keys = [row["key"] for row in rows_of(tiny_tokens)]
+    words = keys_to_words(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16))
+    whole = keys_digest(words)
+    assert read_manifest(tiny_tokens).keys_digest == whole
+    assert add_digests([keys_digest(words[:5]), keys_digest(words[5:])]) == whole
