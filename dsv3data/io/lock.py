@@ -46,8 +46,13 @@ class OutputLock:
                 effect="nothing was started; the other process is undisturbed",
                 fix="wait for it to end, or give another --out",
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, _self_description().encode(), 0)
+        try:
+            with environment_faults(self.path):
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, _self_description().encode(), 0)
+        except EnvironmentFault:  # a full disk: `__exit__` will not run
+            os.close(self._descriptor)
+            raise
         return self
 
     def __exit__(
