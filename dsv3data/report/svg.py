@@ -68,8 +68,10 @@ class _Scale:
 def _ticks(values: Sequence[float], count: int = 5) -> list[float]:
     """Round numbers that span the values."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    if high <= low:
-        high = low + 1.0
+    # Closer together than this, floats have no distinct round numbers between them.
+    least = max(abs(low), abs(high), 1e-294) * 1e-6
+    if high - low <= least:
+        high = low + max(1.0, least)
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
