@@ -31,8 +31,7 @@ def check_first_steps(
     if config.model.mtp_depth and batch.n_tokens.max() > 2 and result.mtp_loss == 0:
         raise _dead("the multi-token prediction loss is exactly 0", "mtp.loss_weight")
     uneven = any((load_E != load_E[0]).any() for load_E in result.loads)
-    moved = any(router.bias_E.any() for router in model.routers())
-    if knobs.gamma > 0 and uneven and not moved:
+    if knobs.gamma > 0 and uneven and result.bias_shift == 0:
         raise _dead("no router bias moved although the load is uneven", "balance.gamma")
 
 

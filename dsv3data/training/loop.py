@@ -25,7 +25,7 @@ from dsv3data.training.metrics import (
     max_violation,
 )
 from dsv3data.training.schedule import Knobs, knobs
-from dsv3data.training.step import StepResult, train_step
+from dsv3data.training.step import StepResult, as_int64, train_step
 from dsv3data.training.stop import StopRequest
 
 
@@ -64,6 +64,9 @@ def train(run: Run, stop: StopRequest) -> None:
         BadInput: too many steps in a row had a loss or gradient that is not finite.
     """
     config, progress = run.config, run.progress
+    if progress.step >= config.steps:
+        run.sink.note(f"nothing left to train: step {progress.step} of {config.steps} is done")
+        return
     started_at, saved_at = progress.step, progress.step
     run.sink.phase("train", total=config.steps - progress.step, unit="step")
     while progress.step < config.steps and stop.signal_name is None:
@@ -109,8 +112,8 @@ def step_record(
 ) -> dict[str, Any]:
     """One line of metrics.jsonl. Losses in nats, before their weights except `loss`."""
     n_bytes = target_bytes(
-        torch.from_numpy(batch.input_ids).long(),
-        torch.from_numpy(batch.n_tokens).long(),
+        as_int64(batch.input_ids),
+        as_int64(batch.n_tokens),
         run.bytes_per_id_V,
     )
     violations = [max_violation(load_E) for load_E in result.loads]

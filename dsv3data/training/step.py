@@ -9,7 +9,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dsv3data.model.router import update_bias
@@ -33,6 +35,7 @@ class StepResult:
     loads: tuple[Tensor, ...]  # int64 [E] per router, the MTP block's last
     n_tokens: int  # valid tokens of the batch
     n_targets: int
+    bias_shift: float  # largest move of a router bias; gamma unless every load was even
     skipped: bool  # nothing was changed: not weights, not moments, not biases
 
 
@@ -43,10 +46,9 @@ def train_step(
     knobs: Knobs,
     config: TrainConfig,
 ) -> StepResult:
-    """Update `model` and `optimizer` in place, or leave both bitwise alone if a number is not
-    finite."""
+    """Update model and optimizer in place; leave both bitwise alone if a number is not finite."""
     optimizer.zero_grad(set_to_none=True)
-    lengths_B = torch.from_numpy(batch.n_tokens).long()
+    lengths_B = as_int64(batch.n_tokens)
     counts = TargetCounts.of(lengths_B)
     parts = torch.zeros(4, dtype=torch.float64)  # total, main, mtp, balance
     loads = [torch.zeros_like(router.bias_E, dtype=torch.int64) for router in model.routers()]
@@ -70,11 +72,11 @@ def train_step(
     grad_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip))
     loss, main_loss, mtp_loss, balance_loss = parts.tolist()
     finite = math.isfinite(loss) and math.isfinite(grad_norm)
+    bias_shift = 0.0
     if finite:
         set_learning_rate(optimizer, knobs.lr)
         optimizer.step()
-        for router, load_E in zip(model.routers(), loads, strict=True):
-            update_bias(router.bias_E, load_E, knobs.gamma)
+        bias_shift = _update_biases(model, loads, knobs.gamma)
     return StepResult(
         loss=loss,
         main_loss=main_loss,
@@ -84,8 +86,24 @@ def train_step(
         loads=tuple(loads),
         n_tokens=int(lengths_B.sum()),
         n_targets=counts.main,
+        bias_shift=bias_shift,
         skipped=not finite,
     )
+
+
+def _update_biases(model: Transformer, loads: list[Tensor], gamma: float) -> float:
+    """Move every router's bias by the whole batch's load; the largest move."""
+    largest = 0.0
+    for router, load_E in zip(model.routers(), loads, strict=True):
+        before_E = router.bias_E.clone()
+        update_bias(router.bias_E, load_E, gamma)
+        largest = max(largest, float((router.bias_E - before_E).abs().max()))
+    return largest
+
+
+def as_int64(array: NDArray[np.int32]) -> Tensor:
+    """A copy of the loader's ids; the loader may hand out read-only views of a mapped file."""
+    return torch.from_numpy(array.astype(np.int64))
 
 
 def micro_batches(batch: Batch, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -94,6 +112,6 @@ def micro_batches(batch: Batch, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(batch.n_tokens), rows):
         chosen = slice(start, start + rows)
         yield (
-            torch.from_numpy(batch.input_ids[chosen]).long(),
-            torch.from_numpy(batch.n_tokens[chosen]).long(),
+            as_int64(batch.input_ids[chosen]),
+            as_int64(batch.n_tokens[chosen]),
         )

@@ -10,57 +10,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dsv3data.model.config import ModelConfig, YarnConfig
+from dsv3data.model.config import YarnConfig
 from dsv3data.model.hf_names import export_state
-from dsv3data.model.init import init_weights
-from dsv3data.model.router import Router
 from dsv3data.model.transformer import Transformer
+from tiny_models import random_model, small_config
 
 transformers = pytest.importorskip("transformers")
 TOLERANCE = 1e-5
 
 YARN = YarnConfig(factor=4.0, original_context=16, beta=8.0)
-
-
-def small_config(**changes: Any) -> ModelConfig:
-    sizes: dict[str, Any] = {
-        "vocab_size": 128,
-        "context": 48,
-        "n_layers": 3,
-        "n_dense_layers": 1,
-        "d_model": 48,
-        "d_ff_dense": 64,
-        "n_heads": 3,
-        "q_lora_rank": 24,
-        "kv_lora_rank": 20,
-        "d_qk_nope": 12,
-        "d_qk_rope": 8,
-        "d_v": 10,
-        "n_routed_experts": 16,
-        "n_shared_experts": 2,
-        "d_expert": 20,
-        "top_k": 3,
-        "n_groups": 4,
-        "top_k_groups": 2,
-        "mtp_depth": 0,
-        "init_std": 0.1,
-    }
-    return ModelConfig(**(sizes | changes))
-
-
-def random_model(config: ModelConfig) -> Transformer:
-    """Random weights, norms off 1 and router biases off 0, so that nothing cancels."""
-    model = Transformer(config)
-    init_weights(model, seed=3)
-    generator = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "norm" in name:
-                parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
-        for module in model.modules():
-            if isinstance(module, Router):
-                module.bias_E += 0.3 * torch.randn(module.bias_E.shape, generator=generator)
-    return model
 
 
 def their_model(model: Transformer, folder: Path) -> Any:
@@ -172,3 +130,57 @@ def test_yarn_changes_the_logits() -> None:
     ids = torch.arange(48)[None]
     difference = plain(ids).hidden_BTD - stretched(ids).hidden_BTD
     assert difference.abs().max() > 1e-2
+
+
+def test_mtp_block_equals_the_one_of_transformers(tmp_path: Path) -> None:
+    """`transformers` joins [embedding; hidden] and feeds the state after the final norm."""
+    layers = pytest.importorskip("transformers.modeling_layers")
+    if not hasattr(layers, "MtpLayer"):
+        pytest.skip("this transformers has no MTP layer")
+    modeling = pytest.importorskip("transformers.models.deepseek_v3.modeling_deepseek_v3")
+    config = small_config(mtp_depth=1)
+    ours = random_model(config)
+    theirs = their_model(random_model(small_config()), tmp_path)
+    layer = layers.MtpLayer(
+        theirs.config,
+        modeling.DeepseekV3DecoderLayer,
+        modeling.DeepseekV3RMSNorm,
+        config.n_layers - 1,
+    )
+    layer.load_state_dict(stacked_mtp_state(ours))
+    ids = torch.randint(0, config.vocab_size, (2, 12), generator=torch.Generator().manual_seed(6))
+    output = ours(ids)
+    positions = torch.arange(11)[None]
+    expected = layer(
+        inputs_embeds=ours.embedding(ids)[:, 1:],
+        previous_hidden_state=output.hidden_BTD[:, :-1],
+        position_embeddings=theirs.model.rotary_emb(output.hidden_BTD, positions),
+        attention_mask=torch.full((11, 11), float("-inf")).triu(1)[None, None],
+        position_ids=positions,
+        past_key_values=None,
+    )
+    torch.testing.assert_close(output.mtp_hidden_BTD, expected, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def stacked_mtp_state(model: Transformer) -> dict[str, torch.Tensor]:
+    """Our MTP module in the names of `MtpLayer`, experts stacked as it holds them."""
+    prefix = f"model.layers.{model.config.n_layers}."
+    state, experts = {}, {}
+    for name, tensor in export_state(model.state_dict(), model.config).items():
+        if not name.startswith(prefix) or name.endswith(("embed_tokens.weight", "head.weight")):
+            continue
+        name = name.removeprefix(prefix).replace("shared_head.norm", "post_norm")
+        if name.startswith("mlp.experts."):
+            experts[name] = tensor
+        elif name.startswith(("enorm", "hnorm", "eh_proj", "post_norm")):
+            state[name] = tensor
+        else:
+            state[f"mtp_block.{name}"] = tensor
+    numbers = range(model.config.n_routed_experts)
+
+    def stack(projection: str) -> torch.Tensor:
+        return torch.stack([experts[f"mlp.experts.{n}.{projection}_proj.weight"] for n in numbers])
+
+    state["mtp_block.mlp.experts.gate_up_proj"] = torch.cat((stack("gate"), stack("up")), dim=1)
+    state["mtp_block.mlp.experts.down_proj"] = stack("down")
+    return state

@@ -1,0 +1,131 @@
+"""A training run of well under a second, and a child process that trains it.
+
+    python tests/helpers/tiny_training.py OUT STEPS [slow | stuck]
+
+exits like the command line would: 0, or the exit code of the error.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsv3data.contracts.errors import Dsv3DataError
+from dsv3data.contracts.progress import NullSink
+from dsv3data.model.config import ModelConfig
+from dsv3data.training.config import (
+    BalanceConfig,
+    CheckpointConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from dsv3data.training.run import TrainResult, train_on
+from fake_training_data import FakeBatch, FakeDataset, FakeStream
+
+MODEL = ModelConfig(
+    vocab_size=0,
+    context=0,
+    n_layers=2,
+    n_dense_layers=1,
+    d_model=16,
+    d_ff_dense=32,
+    n_heads=2,
+    q_lora_rank=8,
+    kv_lora_rank=8,
+    d_qk_nope=4,
+    d_qk_rope=4,
+    d_v=8,
+    n_routed_experts=8,
+    d_expert=8,
+    top_k=2,
+    n_groups=4,
+    top_k_groups=2,
+    init_std=0.02,
+)
+
+CONFIG = TrainConfig(
+    model=MODEL,
+    optimizer=OptimizerConfig(lr=1e-2),
+    schedule=ScheduleConfig(warmup_steps=2),
+    balance=BalanceConfig(gamma=0.01),
+    checkpoint=CheckpointConfig(every=4, keep=3),
+    steps=8,
+    batch_rows=4,
+    log_every=4,
+    threads=1,
+)
+
+
+class Notes(NullSink):
+    """Keeps what a person would have read."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+class SlowStream(FakeStream):
+    """Leaves time for a signal between two steps."""
+
+    def next(self, n: int) -> FakeBatch:
+        time.sleep(0.05)
+        return super().next(n)
+
+
+class StuckStream(FakeStream):
+    """Gives five batches, then keeps the trainer waiting."""
+
+    def next(self, n: int) -> FakeBatch:
+        if self.consumed >= 5 * n:
+            time.sleep(60)
+        return super().next(n)
+
+
+STREAMS = {"slow": SlowStream, "stuck": StuckStream}
+
+
+def train_tiny(
+    out: Path, sink: Any = None, *, stream: FakeStream | None = None, **changes: Any
+) -> TrainResult:
+    """Train on fake rows; `changes` are fields of TrainConfig or the options of `train_on`."""
+    options = {key: changes.pop(key) for key in ("fresh", "strict", "dry_run") if key in changes}
+    dataset = FakeDataset()
+    return train_on(
+        dataset,
+        stream or FakeStream(dataset, seed=0),
+        replace(CONFIG, **changes),
+        out=out,
+        sink=sink or NullSink(),
+        **options,
+    )
+
+
+def main() -> int:
+    out, steps = Path(sys.argv[1]), int(sys.argv[2])
+    stream_class = STREAMS[sys.argv[3]] if len(sys.argv) > 3 else FakeStream
+    torch.set_num_threads(1)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    stream = stream_class(FakeDataset(), seed=0)
+    try:
+        train_tiny(out, stream=stream, steps=steps)
+    except Dsv3DataError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

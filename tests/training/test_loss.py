@@ -1,0 +1,113 @@
+"""The losses against their definitions, one position at a time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dsv3data.training.cross_entropy import (
+    CHUNK,
+    head_cross_entropy,
+    head_cross_entropy_reference,
+)
+from dsv3data.training.loss import TargetCounts, compute_losses, target_bytes
+from tiny_models import random_model, small_config
+
+LENGTHS = torch.tensor([12, 7, 2, 1])
+IDS = torch.randint(3, 128, (4, 12), generator=torch.Generator().manual_seed(0))
+VALID = torch.arange(12) < LENGTHS[:, None]
+
+
+@pytest.mark.parametrize("n", [0, 1, CHUNK, 2 * CHUNK + 3])
+def test_chunked_head_equals_all_logits_at_once(n: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    targets = torch.randint(0, 40, (n,), generator=generator)
+    results = []
+    for run in (head_cross_entropy, head_cross_entropy_reference):
+        generator.manual_seed(1)
+        hidden = torch.randn(n, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+        head = torch.randn(40, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+        loss = run(hidden, head, targets)
+        (loss * 0.3).backward()
+        results.append((loss, hidden.grad, head.grad))
+    for fast, slow in zip(*results, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-12)
+
+
+def test_chunked_head_without_gradient_only_counts() -> None:
+    hidden, head, targets = torch.randn(5, 8), torch.randn(40, 8), torch.arange(5)
+    with torch.no_grad():
+        loss = head_cross_entropy(hidden, head, targets)
+    torch.testing.assert_close(loss, head_cross_entropy_reference(hidden, head, targets))
+
+
+def test_huge_logits_stay_finite_and_nan_is_passed_on() -> None:
+    head, targets = torch.eye(4), torch.tensor([1])
+    assert math.isfinite(head_cross_entropy(torch.tensor([[1e5, 0, 0, 0]]), head, targets))
+    assert math.isnan(head_cross_entropy(torch.tensor([[math.nan, 0, 0, 0]]), head, targets))
+
+
+def test_losses_equal_their_definitions() -> None:
+    model = random_model(small_config(mtp_depth=1))
+    output = model(IDS, VALID)
+    losses = compute_losses(
+        model, output, IDS, LENGTHS, TargetCounts.of(LENGTHS), mtp_weight=0.3, alpha=0.01
+    )
+    main = nll_slowly(model.logits(output.hidden_BTD), ahead=1)
+    mtp = nll_slowly(model.logits(output.mtp_hidden_BTD), ahead=2)
+    assert len(main) == 11 + 6 + 1
+    assert len(mtp) == 10 + 5
+    balance = sum(float(routing.balance_loss.detach()) for routing in output.routings)
+    assert float(losses.main) == pytest.approx(sum(main) / 18, rel=1e-5)
+    assert float(losses.mtp) == pytest.approx(sum(mtp) / 15, rel=1e-5)
+    assert float(losses.balance) == pytest.approx(balance, rel=1e-6)
+    total = losses.total.item()
+    expected = sum(main) / 18 + 0.3 * sum(mtp) / 15 + 0.01 * balance
+    assert total == pytest.approx(expected, rel=1e-5)
+
+
+def nll_slowly(logits_BTV: torch.Tensor, ahead: int) -> list[float]:
+    return [
+        F.cross_entropy(logits_BTV[row, position], IDS[row, position + ahead]).item()
+        for row, length in enumerate(LENGTHS.tolist())
+        for position in range(length - ahead)
+    ]
+
+
+def test_every_term_reaches_its_weights() -> None:
+    """MTP loss not wired, or lambda missing, leaves the projection without a gradient."""
+    model = random_model(small_config(mtp_depth=1))
+    output = model(IDS, VALID)
+    compute_losses(
+        model, output, IDS, LENGTHS, TargetCounts.of(LENGTHS), mtp_weight=0.3, alpha=0.01
+    ).total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_padding_changes_no_loss() -> None:
+    model = random_model(small_config(mtp_depth=1))
+    counts = TargetCounts.of(LENGTHS)
+    other = torch.where(VALID, IDS, 99)
+    totals = [
+        compute_losses(
+            model, model(ids, VALID), ids, LENGTHS, counts, mtp_weight=0.3, alpha=0.01
+        ).total.item()
+        for ids in (IDS, other)
+    ]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-6)
+
+
+def test_rows_without_any_target_divide_by_one_not_zero() -> None:
+    counts = TargetCounts.of(torch.tensor([1, 1]))
+    assert (counts.rows, counts.main, counts.mtp) == (2, 1, 1)
+
+
+def test_target_bytes_count_next_tokens_of_valid_positions_only() -> None:
+    bytes_per_id = torch.arange(128)
+    ids = torch.tensor([[5, 6, 7, 99], [10, 20, 99, 99]])
+    assert target_bytes(ids, torch.tensor([3, 2]), bytes_per_id) == 6 + 7 + 20

@@ -1,0 +1,117 @@
+"""SIGTERM and SIGINT in a real process: exit 75 with a complete checkpoint, then continue."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dsv3data.training.checkpoint import list_checkpoints, verify_checkpoint
+from dsv3data.training.stop import StopRequest
+from tiny_training import train_tiny
+
+ROOT = Path(__file__).parents[2]
+HELPER = ROOT / "tests" / "helpers" / "tiny_training.py"
+
+
+def start(out: Path, steps: int, *options: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{HELPER.parent}"}
+    return subprocess.Popen(
+        [sys.executable, str(HELPER), str(out), str(steps), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def wait_for_steps(out: Path, steps: int) -> None:
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if metrics.exists() and metrics.read_bytes().count(b"\n") >= steps:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {steps} steps within a minute")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_first_signal_finishes_the_step_saves_and_exits_75(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    process = start(out, 40, "slow")
+    wait_for_steps(out, 5)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 75, stderr
+    assert f"error: stopped by {number.name} after step " in stderr
+    assert "fix: run the same command again to continue" in stderr
+    newest = list_checkpoints(out / "checkpoints")[0]
+    steps = verify_checkpoint(newest)["step"]
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert steps == len(lines) < 40
+
+    train_tiny(out, steps=steps + 3)
+    train_tiny(whole, steps=steps + 3)
+    assert [json.loads(line)["loss"] for line in (out / "metrics.jsonl").open()] == [
+        json.loads(line)["loss"] for line in (whole / "metrics.jsonl").open()
+    ]
+
+
+def test_second_signal_exits_at_once_and_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
+    process = start(tmp_path, 400, "stuck")
+    wait_for_steps(tmp_path, 5)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert process.poll() is None  # the data wait of step 6 goes on
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-00000004"]
+    verify_checkpoint(tmp_path / "checkpoints" / "step-00000004")
+    assert train_tiny(tmp_path, steps=6).steps == 6
+
+
+def test_kill_9_between_writing_and_renaming_a_checkpoint(tmp_path: Path) -> None:
+    environment = {"DSV3DATA_FAILPOINT": "atomic_folder.before_rename@2"}
+    os.environ.update(environment)
+    try:
+        process = start(tmp_path, 40)
+    finally:
+        del os.environ["DSV3DATA_FAILPOINT"]
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-00000004"]
+    assert any(path.name.endswith(".partial") for path in (tmp_path / "checkpoints").iterdir())
+    assert train_tiny(tmp_path, steps=8).steps == 8
+    assert not any(path.name.startswith(".") for path in (tmp_path / "checkpoints").iterdir())
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        assert signal.getsignal(signal.SIGTERM) != before
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal_name == "SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_outside_the_main_thread_it_listens_to_nothing() -> None:
+    seen: list[str | None] = []
+
+    def listen() -> None:
+        with StopRequest() as stop:
+            seen.append(stop.signal_name)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert seen == [None]

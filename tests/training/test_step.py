@@ -1,0 +1,161 @@
+"""One optimizer step: micro-batches, the finite check, the guards."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from dsv3data.contracts.errors import Dsv3DataError
+from dsv3data.model.init import init_weights
+from dsv3data.model.transformer import Transformer
+from dsv3data.training import step as step_module
+from dsv3data.training.config import BalanceConfig
+from dsv3data.training.guards import check_first_steps
+from dsv3data.training.optimizer import build_optimizer, optimizer_state
+from dsv3data.training.schedule import knobs
+from dsv3data.training.step import StepResult, train_step
+from fake_training_data import FakeBatch, FakeDataset, FakeStream
+from tiny_training import CONFIG
+
+FILLED = CONFIG.with_model(vocab_size=128, context=16)
+KNOBS = knobs(FILLED, step=5, tokens=0)
+
+
+def fresh_parts() -> tuple[Transformer, torch.optim.AdamW, FakeBatch]:
+    model = Transformer(FILLED.model)
+    init_weights(model, seed=0)
+    batch = FakeStream(FakeDataset(), seed=0).next(8)
+    assert 11 in batch.n_tokens  # a row with padding
+    return model, build_optimizer(model, FILLED.optimizer), batch
+
+
+def snapshot(model: Transformer, optimizer: torch.optim.AdamW) -> dict[str, torch.Tensor]:
+    state = {**model.state_dict(), **optimizer_state(model, optimizer)}
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+def test_micro_batches_give_the_gradients_of_the_whole_batch() -> None:
+    results = {}
+    for rows in (0, 4, 1):
+        model, optimizer, batch = fresh_parts()
+        result = train_step(model, optimizer, batch, KNOBS, replace(FILLED, micro_batch_rows=rows))
+        gradients = [parameter.grad.clone() for parameter in model.parameters()]
+        results[rows] = (result, gradients)
+    whole, gradients = results[0]
+    for rows in (4, 1):
+        result, others = results[rows]
+        assert result.loss == pytest.approx(whole.loss, rel=1e-6)
+        assert result.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
+        assert all(map(torch.equal, result.loads, whole.loads))
+        for gradient, other in zip(gradients, others, strict=True):
+            torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-7)
+
+
+def test_a_step_lowers_the_loss_and_moves_the_biases() -> None:
+    model, optimizer, batch = fresh_parts()
+    results = [train_step(model, optimizer, batch, KNOBS, FILLED) for _ in range(8)]
+    assert results[-1].loss < results[0].loss - 0.1
+    assert all(result.bias_shift == pytest.approx(KNOBS.gamma) for result in results)
+
+
+def test_norms_do_not_decay_and_matrices_do() -> None:
+    model, optimizer, _ = fresh_parts()
+    decays = {
+        id(parameter): group["weight_decay"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        assert decays[id(parameter)] == (0.0 if "norm" in name else 0.1), name
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient", "router"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_is_not_finite_leaves_everything_bitwise_alone(
+    where: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, optimizer, batch = fresh_parts()
+    train_step(model, optimizer, batch, KNOBS, FILLED)  # moments exist
+    before = snapshot(model, optimizer)
+    spoil(where, value, model, monkeypatch)
+    result = train_step(model, optimizer, batch, KNOBS, FILLED)
+    assert result.skipped
+    assert not (math.isfinite(result.loss) and math.isfinite(result.grad_norm))
+    after = snapshot(model, optimizer)
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def spoil(where: str, value: float, model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    if where == "router":
+        router = model.routers()[0]
+        real_scores = router.scores
+        monkeypatch.setattr(router, "scores", lambda x: real_scores(x) * value)
+        return
+    real = step_module.compute_losses
+
+    def spoiled(*args: Any, **kwargs: Any) -> Any:
+        losses = real(*args, **kwargs)
+        if where == "loss":
+            return replace(losses, total=losses.total * value)
+        losses.total.register_hook(lambda gradient: gradient * value)
+        return losses
+
+    monkeypatch.setattr(step_module, "compute_losses", spoiled)
+
+
+def checked(result: StepResult, model: Transformer, batch: FakeBatch, **changes: Any) -> None:
+    check_first_steps(model, batch, result, KNOBS, replace(FILLED, **changes))
+
+
+def test_a_healthy_step_passes_the_guards() -> None:
+    model, optimizer, batch = fresh_parts()
+    checked(train_step(model, optimizer, batch, KNOBS, FILLED), model, batch)
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        ({"balance_loss": 0.0}, "the sequence-wise balance loss is exactly 0"),
+        ({"mtp_loss": 0.0}, "the multi-token prediction loss is exactly 0"),
+    ],
+)
+def test_a_dead_term_is_found(spoiled: dict[str, float], message: str) -> None:
+    model, optimizer, batch = fresh_parts()
+    result = train_step(model, optimizer, batch, KNOBS, FILLED)
+    with pytest.raises(Dsv3DataError) as caught:
+        checked(replace(result, **spoiled), model, batch)
+    assert caught.value.what == message
+    assert (
+        caught.value.fix == "set the value to 0 if this is what you want, else report it as a bug"
+    )
+
+
+def test_a_balance_loss_of_0_is_fine_when_alpha_is_0() -> None:
+    model, optimizer, batch = fresh_parts()
+    result = train_step(model, optimizer, batch, KNOBS, FILLED)
+    off = BalanceConfig(gamma=0.01, alpha=0.0)
+    checked(replace(result, balance_loss=0.0), model, batch, balance=off)
+
+
+def test_biases_that_never_move_are_found() -> None:
+    model, optimizer, batch = fresh_parts()
+    result = train_step(model, optimizer, batch, replace(KNOBS, gamma=0.0), FILLED)
+    with pytest.raises(Dsv3DataError, match="no router bias moved although the load is uneven"):
+        checked(result, model, batch)
+
+
+def test_a_load_counted_twice_is_found() -> None:
+    model, optimizer, batch = fresh_parts()
+    result = train_step(model, optimizer, batch, KNOBS, FILLED)
+    doubled = tuple(load_E * 2 for load_E in result.loads)
+    tokens = int(batch.n_tokens.sum())
+    with pytest.raises(Dsv3DataError) as caught:
+        checked(replace(result, loads=doubled), model, batch)
+    assert caught.value.what == (
+        f"expert loads of MoE layer 0 sum to {tokens * 4} instead of {tokens * 2}"
+    )

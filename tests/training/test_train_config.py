@@ -1,0 +1,89 @@
+"""TrainConfig refuses what cannot be trained, and the shipped configs are valid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsv3data.contracts.config import load_config
+from dsv3data.contracts.errors import BadConfig
+from dsv3data.model.accounting import count_parameters
+from dsv3data.model.config import ModelConfig
+from dsv3data.training.config import (
+    BalanceConfig,
+    CheckpointConfig,
+    MTPConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1, not 0"),
+        ({"threads": -1}, "threads must be 0 (torch's choice) or more, not -1"),
+        ({"batch_rows": 4, "micro_batch_rows": 3}, "micro_batch_rows must be 0 or a divisor of 4"),
+        ({"optimizer": OptimizerConfig(lr=0.0)}, "optimizer.lr must be above 0, not 0.0"),
+        ({"optimizer": OptimizerConfig(beta2=1.0)}, "optimizer.beta2 must be in [0, 1), not 1.0"),
+        (
+            {"optimizer": OptimizerConfig(weight_decay=-0.1)},
+            "optimizer.weight_decay must be 0 or more, not -0.1",
+        ),
+        (
+            {"schedule": ScheduleConfig(warmup_steps=-1)},
+            "schedule.warmup_steps must be 0 or more, not -1",
+        ),
+        (
+            {"schedule": ScheduleConfig(cosine_tokens=1, min_lr=1.0)},
+            "schedule.min_lr must be between 0 and optimizer.lr (0.00022), not 1.0",
+        ),
+        (
+            {"schedule": ScheduleConfig(final_lr=-1.0)},
+            "schedule.final_lr must be 0 or more, not -1.0",
+        ),
+        ({"balance": BalanceConfig(gamma=-1.0)}, "balance.gamma must be 0 or more, not -1.0"),
+        (
+            {"mtp": MTPConfig(loss_weight=0.0)},
+            "mtp.loss_weight must be above 0 while model.mtp_depth is 1, not 0.0",
+        ),
+        ({"checkpoint": CheckpointConfig(keep=0)}, "checkpoint.keep must be at least 1, not 0"),
+    ],
+)
+def test_bad_values_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        TrainConfig(**changes)
+    assert caught.value.what.startswith(message)
+    assert all((caught.value.where, caught.value.effect, caught.value.fix))
+
+
+def test_mtp_weight_may_be_0_without_the_module() -> None:
+    TrainConfig(model=ModelConfig(mtp_depth=0), mtp=MTPConfig(loss_weight=0.0))
+
+
+def test_a_misspelt_key_names_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "train.toml"
+    file.write_text("[balance]\nalfa = 1e-4\n")
+    with pytest.raises(BadConfig, match=r"unknown key 'balance\.alfa'") as caught:
+        load_config(TrainConfig, file)
+    assert caught.value.fix == "did you mean 'alpha'?"
+
+
+def test_tiny_config_takes_its_sizes_from_the_data() -> None:
+    config = load_config(TrainConfig, CONFIGS / "tiny.toml")
+    assert (config.model.vocab_size, config.model.context) == (0, 0)
+    filled = config.with_model(vocab_size=17_280, context=1024)
+    assert filled.model == replace(config.model, vocab_size=17_280, context=1024)
+    assert 4e6 < count_parameters(filled.model).total < 8e6
+
+
+def test_671b_config_is_deepseek_v3() -> None:
+    config = load_config(TrainConfig, CONFIGS / "671b.toml")
+    assert config.model == ModelConfig()
+    assert count_parameters(config.model).main == 671_026_419_200
