@@ -186,6 +186,14 @@ def test_a_document_too_short_stays_plain_and_is_counted(text: str) -> None:
     )
 
 
+def test_a_document_of_just_enough_code_points_is_fim() -> None:
+    for text, least in (("é😀中", 3), ("ab", 2)):
+        config = PackConfig(context=16, fim_min_codepoints=least)
+        (piece,), counts = fim_document(encode(text), b"k" * 16, codec(), config)
+        assert piece.flag == FIM_PSM
+        assert counts.plain_too_short == 0
+
+
 def test_counts_add_up() -> None:
     total = FimCounts()
     for text in ("the end", "ab", "中" * 60):
