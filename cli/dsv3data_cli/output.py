@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
-_LINE_SECONDS = 5.0
+_LINE_SECONDS = 10.0
 _UNITS = ("", "K", "M", "G", "T", "P")
 
 
@@ -43,7 +43,8 @@ class Output:
             return
         from rich.console import Console
 
-        render(Console(highlight=False, emoji=False))
+        # No markup: paths and names of the user may hold brackets.
+        render(Console(highlight=False, emoji=False, markup=False))
 
     def close(self) -> None:
         """End the last phase."""

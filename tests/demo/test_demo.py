@@ -66,7 +66,7 @@ def test_the_demo_learns(demo: dict[str, Any]) -> None:
 
 def test_the_page_needs_nothing_from_outside(demo: dict[str, Any], place: Path) -> None:
     page = (place / demo["page"]).read_text(encoding="utf-8")
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert not re.search(r"(?:src|href)=|<script|@import|url\(", page)
     assert demo["packed_root"] in page
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsv3data.report.page import code_block, html_table, page, paragraph
 from dsv3data.report.svg import bar_chart, line_chart
+
+_SMOOTH_STEPS = 10
 
 
 def demo_page(summary: Mapping[str, Any]) -> str:
@@ -33,18 +35,30 @@ def demo_page(summary: Mapping[str, Any]) -> str:
 
 def _loss(train: Mapping[str, Any]) -> str:
     curves = {
-        "next token": list(zip(train["step"], train["losses"], strict=True)),
-        "token after next (MTP)": [
-            (step, loss)
-            for step, loss in zip(train["step"], train["mtp_losses"], strict=True)
-            if loss is not None
-        ],
+        "next token": _smooth(train["step"], train["losses"]),
+        "token after next (MTP)": _smooth(train["step"], train["mtp_losses"]),
     }
-    chart = line_chart(curves, x_label="step", y_label="loss, nats per token")
-    return chart + paragraph(
-        f"{train['bits_per_byte']:.2f} bits per byte at the end, "
-        f"{train['tokens_per_s']:,.0f} tokens/s over {train['wall_s']:.0f} s."
+    loss = line_chart(curves, x_label="step", y_label="loss, nats per token")
+    bits = {"next token": _smooth(train["step"], train["bits_per_byte_curve"])}
+    return (
+        loss
+        + line_chart(bits, x_label="step", y_label="bits per byte")
+        + paragraph(
+            f"Each point is the mean of up to {_SMOOTH_STEPS} steps: a step sees few rows, and rows "
+            f"differ by domain. {train['bits_per_byte']:.2f} bits per byte at the end; "
+            f"{train['tokens_per_s']:,.0f} tokens/s over {train['wall_s']:.0f} s."
+        )
     )
+
+
+def _smooth(steps: Sequence[int], values: Sequence[float | None]) -> list[tuple[float, float]]:
+    """(step, mean of the values up to it within the window), steps without a value left out."""
+    points = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
+    smooth = []
+    for number, (step, _) in enumerate(points):
+        window = [value for _, value in points[max(0, number + 1 - _SMOOTH_STEPS) : number + 1]]
+        smooth.append((float(step), sum(window) / len(window)))
+    return smooth
 
 
 def _domains(domains: Mapping[str, Mapping[str, Any]]) -> str:
