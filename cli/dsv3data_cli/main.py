@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -50,31 +51,32 @@ for command in (demo, doctor, tokenizer, tokenize, pack, verify, inspect, train)
 
 def main() -> None:
     """Run the command line and exit with the code of what happened."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """The exit code of a command line. An unexpected exception is a bug and shows its traceback."""
     try:
-        cli.main(arguments, prog_name="dsv3data", standalone_mode=False)
+        code = cli.main(arguments, prog_name="dsv3data", standalone_mode=False)
         sys.stdout.flush()
     except Dsv3DataError as error:
         return _report(error)
     except MemoryError:
         return _report(_out_of_memory())
-    except click.exceptions.Exit as exit_request:
-        return exit_request.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped: nothing unfinished has a final name; run again to continue", err=True)
         return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`). Keep the interpreter from flushing again.
+    except (BrokenPipeError, SystemExit):
+        # The reader of our output has gone (`| head`), which click turns into SystemExit. Keep the
+        # interpreter from flushing again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return 0
+    return int(code or 0)  # of `context.exit`; commands themselves return nothing
 
 
 def _report(error: Dsv3DataError) -> int:

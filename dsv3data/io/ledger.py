@@ -64,6 +64,10 @@ class Ledger:
                 fix="give another --out, or --fresh to move the old output aside and start anew",
             )
 
+    def forget_plan(self) -> None:
+        """For a stage without units: a plan that finished nothing binds nobody."""
+        (self.folder / _PLAN_NAME).unlink(missing_ok=True)
+
     def finished(self, unit: str, *, plan_hash: str, input_sha256: str) -> UnitRecord | None:
         """The record of a unit if all its hashes still hold, else None: it must be done again."""
         try:

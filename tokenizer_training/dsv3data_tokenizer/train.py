@@ -90,6 +90,8 @@ def train_tokenizer(
         remove_partials(out)
         remove_partials(ledger.folder)
         source_hash = _source_hash(units, sink)
+        if not (out / MANIFEST_NAME).is_file():
+            ledger.forget_plan()  # of a run that was refused or killed
         ledger.open_plan(_plan(config, files, source_hash))
         finished = _finished(out)
         if finished is not None:

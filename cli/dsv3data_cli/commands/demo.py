@@ -24,7 +24,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
     show_default=True,
     help="Output folder.",
 )
-@click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: 120]")
+@click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: 110]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the whole path.")
 @click.option("--fresh", is_flag=True, help="Move old output aside and start anew.")
 @workers_option

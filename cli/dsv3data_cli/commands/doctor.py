@@ -29,13 +29,10 @@ def doctor(context: click.Context, out: Path, output: Output) -> None:
 
 
 def _render(tree: dict[str, Any]) -> Any:
+    from rich.text import Text
+
     made = table("what", "state", "found", "what to do")
     for name, finding in tree["findings"].items():
-        state = finding["state"]
-        made.add_row(
-            name,
-            f"[{_COLOURS[state]}]{state}[/]",
-            finding["value"],
-            finding["fix"].replace("[", r"\["),
-        )
+        state = Text(finding["state"], style=_COLOURS[finding["state"]])
+        made.add_row(name, state, finding["value"], finding["fix"])
     return made

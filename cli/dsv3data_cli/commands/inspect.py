@@ -59,10 +59,12 @@ def _render(console: Console, view: RowView, width: int) -> None:
 
 
 def _title(piece: PieceView) -> str:
+    from dsv3data.audit.inspect import printable
+
     whole = "" if piece.n_pieces == 1 else f" · piece {piece.piece + 1} of {piece.n_pieces}"
     fim = " · FIM (PSM)" if piece.fim else ""
     return (
-        f"[{piece.slot}] {piece.source} at {piece.position:,}{whole} · tokens "
+        f"[{piece.slot}] {printable(piece.source)} at {piece.position:,}{whole} · tokens "
         f"{piece.token_start:,} to {piece.token_stop:,} · {piece.n_tokens:,} ids{fim}"
     )
 

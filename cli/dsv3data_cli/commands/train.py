@@ -42,7 +42,7 @@ def train(
     checkpoint and exits with code 75; the same command continues.
     """
     _require_torch()
-    from dsv3data.contracts.config import load_config
+    from dsv3data.contracts.config import load_config, to_dict
     from dsv3data.training.config import TrainConfig
     from dsv3data.training.run import run_training
 
@@ -57,6 +57,8 @@ def train(
         dry_run=dry_run,
     )
     if dry_run:
+        # What it would cost was noted on stderr; the result is the configuration.
+        output.result({"out": str(out), "config": to_dict(config)}, lambda console: None)
         return
     tree = {**dataclasses.asdict(result), "out": str(out)}
     output.result(tree, lambda console: console.print(_render(result)))
