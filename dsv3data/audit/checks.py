@@ -46,6 +46,16 @@ def check_ids(ids: NDArray[np.int32], vocabulary: Vocabulary, path: Path, place:
         fail(f"id {worst} is outside 0..{vocabulary.vocab_size - 1}", path, place)
 
 
+def check_document_ids(
+    ids: NDArray[np.int32], vocabulary: Vocabulary, path: Path, place: str
+) -> None:
+    """Every id is one of the tokenizer's, and none is a control token."""
+    check_ids(ids, vocabulary, path, place)
+    control = vocabulary.is_control[ids]
+    if control.any():
+        fail(f"control id {ids[control][0]} stands in a document", path, place)
+
+
 def check_counts(
     found: Mapping[str, Any], stated: Mapping[str, Any], path: Path, prefix: str = ""
 ) -> None:

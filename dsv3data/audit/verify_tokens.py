@@ -11,7 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dsv3data.audit.checks import check_counts, check_ids, check_schema, fail, ranges_sum
+from dsv3data.audit.checks import (
+    check_counts,
+    check_document_ids,
+    check_schema,
+    fail,
+    ranges_sum,
+)
 from dsv3data.contracts.keys import keys_digest, keys_to_words
 from dsv3data.contracts.manifest import MANIFEST_NAME, REJECTED_NAME, FileRecord, Manifest
 from dsv3data.contracts.progress import Sink
@@ -78,10 +84,7 @@ def _verify_batch(
 ) -> NDArray[np.int64]:
     """Token counts of the batch's documents, int64 [N], after all checks of its content."""
     ids = batch.column("ids").flatten().to_numpy()
-    check_ids(ids, vocabulary, path, place)
-    if vocabulary.is_control[ids].any():
-        first = int(ids[vocabulary.is_control[ids]][0])
-        fail(f"control id {first} stands in a document", path, place)
+    check_document_ids(ids, vocabulary, path, place)
     lengths = np.array(batch.column("ids").value_lengths(), dtype=np.int64)
     if not lengths.all():
         fail(f"row {int(np.argmin(lengths))} has no token", path, place)

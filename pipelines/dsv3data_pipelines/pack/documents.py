@@ -11,8 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from dsv3data.audit.checks import check_document_ids, check_schema
 from dsv3data.contracts.keys import keys_to_words
 from dsv3data.contracts.manifest import Manifest
+from dsv3data.contracts.schemas import token_schema
+from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data.io.shards import ShardReader
 from dsv3data.packing.order import partition_of
 
@@ -48,19 +51,32 @@ class Documents:
 
 
 def gather_documents(
-    tokens: Path, manifest: Manifest, *, domain: str, partition: int, n_partitions: int, seed: int
+    tokens: Path,
+    manifest: Manifest,
+    vocabulary: Vocabulary,
+    *,
+    domain: str,
+    partition: int,
+    n_partitions: int,
+    seed: int,
 ) -> Documents:
     """Read, checked, the documents whose domain and keyed partition are asked for.
 
     Cost: one sequential pass over the token shards; memory is that of the chosen documents.
+
+    Raises:
+        IntegrityError: a shard is damaged, of other columns or of another tokenizer, or an id is
+            none of the tokenizer's or a control id.
     """
     chosen: list[pa.RecordBatch] = []
-    for batch in _batches(tokens, manifest):
+    for path, place, batch in _batches(tokens, manifest):
         of_domain = pc.equal(batch.column("domain"), domain).to_numpy(zero_copy_only=False)
         words = batch_words(batch)
         wanted = of_domain & (partition_of(words, n_partitions, seed=seed) == partition)
         if wanted.any():
             chosen.append(batch.filter(pa.array(wanted)))
+            ids = chosen[-1].column("ids").flatten().to_numpy()
+            check_document_ids(ids, vocabulary, path, place)
     return _documents(chosen)
 
 
@@ -72,9 +88,12 @@ def batch_words(batch: pa.RecordBatch) -> NDArray[np.uint64]:
     return keys_to_words(keys)
 
 
-def _batches(tokens: Path, manifest: Manifest) -> Iterator[pa.RecordBatch]:
+def _batches(tokens: Path, manifest: Manifest) -> Iterator[tuple[Path, str, pa.RecordBatch]]:
     for record in manifest.shards():
-        yield from ShardReader(tokens, record).batches()
+        reader = ShardReader(tokens, record)
+        check_schema(reader.path, reader.schema, token_schema({}), manifest)
+        for number, batch in enumerate(reader.batches()):
+            yield reader.path, f"batch {number}", batch
 
 
 def _documents(batches: list[pa.RecordBatch]) -> Documents:

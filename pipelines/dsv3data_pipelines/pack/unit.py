@@ -65,6 +65,7 @@ class PackUnit:
         documents = gather_documents(
             self.tokens,
             manifest,
+            vocabulary,
             domain=self.domain,
             partition=self.partition,
             n_partitions=self.n_partitions,
