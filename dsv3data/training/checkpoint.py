@@ -34,7 +34,7 @@ from dsv3data.io.atomic import (
 )
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.config import TrainConfig
-from dsv3data.training.optimizer import optimizer_state, restore_optimizer_state
+from dsv3data.training.optimizer import AdamW
 
 FORMAT_VERSION = 1
 _NAME = re.compile(r"step-(\d{8,})")
@@ -54,7 +54,7 @@ class Progress:
 def save_checkpoint(
     folder: Path,
     model: Transformer,
-    optimizer: torch.optim.AdamW,
+    optimizer: AdamW,
     progress: Progress,
     config: TrainConfig,
 ) -> Path:
@@ -65,7 +65,7 @@ def save_checkpoint(
     """
     make_folder(folder)
     path = folder / f"step-{progress.step:08d}"
-    tensors = (model.state_dict(), optimizer_state(model, optimizer))
+    tensors = (model.state_dict(), optimizer.state())
     with atomic_folder(path) as partial:
         files = {
             name: _write_tensors(partial / name, group)
@@ -80,7 +80,7 @@ def save_checkpoint(
 def resume(
     folder: Path,
     model: Transformer,
-    optimizer: torch.optim.AdamW,
+    optimizer: AdamW,
     config: TrainConfig,
     sink: Sink,
     *,
@@ -228,12 +228,9 @@ def _check_config(state: Mapping[str, Any], config: TrainConfig, path: Path, sin
         sink.note(f"config differs from the checkpoint: {line}")
 
 
-def _load(
-    path: Path, state: Mapping[str, Any], model: Transformer, optimizer: torch.optim.AdamW
-) -> None:
+def _load(path: Path, state: Mapping[str, Any], model: Transformer, optimizer: AdamW) -> None:
     model.load_state_dict(safetensors.torch.load_file(path / "model.safetensors"))
-    moments = safetensors.torch.load_file(path / "optimizer.safetensors")
-    restore_optimizer_state(model, optimizer, moments)
+    optimizer.restore(safetensors.torch.load_file(path / "optimizer.safetensors"))
     rng_bytes = base64.b64decode(state["rng_cpu"])
     torch.set_rng_state(torch.tensor(list(rng_bytes), dtype=torch.uint8))
 

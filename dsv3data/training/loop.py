@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dsv3data.contracts.errors import BadInput, Stopped
+from dsv3data.contracts.meter import Meter
 from dsv3data.contracts.progress import Sink
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.checkpoint import Progress, save_checkpoint
@@ -18,12 +19,12 @@ from dsv3data.training.guards import GUARDED_STEPS, check_first_steps
 from dsv3data.training.loss import target_bytes
 from dsv3data.training.metrics import (
     JsonLines,
-    Meter,
     Stopwatch,
     bits_per_byte,
     clock,
     max_violation,
 )
+from dsv3data.training.optimizer import AdamW
 from dsv3data.training.schedule import Knobs, knobs
 from dsv3data.training.step import StepResult, as_int64, train_step
 from dsv3data.training.stop import StopRequest
@@ -35,13 +36,13 @@ class Run:
 
     config: TrainConfig
     model: Transformer
-    optimizer: torch.optim.AdamW
+    optimizer: AdamW
     stream: Stream
     bytes_per_id_V: torch.Tensor  # int64: UTF-8 bytes each id decodes to
     progress: Progress
     out: Path
     sink: Sink
-    meter: Meter = field(default_factory=Meter)
+    meter: Meter = field(default_factory=Meter)  # of this process: steps, and tokens
 
     @property
     def checkpoints(self) -> Path:
@@ -68,6 +69,7 @@ def train(run: Run, stop: StopRequest) -> None:
         run.sink.note(f"nothing left to train: step {progress.step} of {config.steps} is done")
         return
     started_at, saved_at = progress.step, progress.step
+    run.meter = Meter(total=config.steps - progress.step)
     run.sink.phase("train", total=config.steps - progress.step, unit="step")
     while progress.step < config.steps and stop.signal_name is None:
         watch = Stopwatch()
@@ -77,7 +79,7 @@ def train(run: Run, stop: StopRequest) -> None:
         result = train_step(run.model, run.optimizer, batch, values, config)
         if not result.skipped and progress.step < started_at + GUARDED_STEPS:
             check_first_steps(run.model, batch, result, values, config)
-        run.meter.add(watch.lap() + data_wait_s, result.n_tokens)
+        run.meter.advance(1, tokens=result.n_tokens)
         _count(progress, result)
         _write_down(run, batch, result, values, data_wait_s)
         if progress.step % config.checkpoint.every == 0 or progress.step == config.steps:
@@ -127,7 +129,7 @@ def step_record(
         "bits_per_byte": bits_per_byte(result.main_loss, result.n_targets, n_bytes),
         "lr": values.lr,
         "grad_norm": result.grad_norm,
-        "tokens_per_s": run.meter.tokens_per_s,
+        "tokens_per_s": run.meter.rate("tokens"),
         "data_wait_s": data_wait_s,
         "max_violation": max(violations, default=0.0),
         "max_violation_by_layer": violations,
@@ -137,12 +139,11 @@ def step_record(
 
 def step_line(run: Run, record: dict[str, Any]) -> str:
     """`step 40/200  loss 7.12  bpb 2.31  lr 1.2e-03  tok/s 5,210  load 1.42  ETA 1:03`."""
-    left_s = run.meter.seconds_left(run.config.steps - run.progress.step)
     return (
         f"step {run.progress.step}/{run.config.steps}  loss {record['main_loss']:.2f}  "
         f"bpb {record['bits_per_byte']:.2f}  lr {record['lr']:.1e}  "
         f"tok/s {record['tokens_per_s']:,.0f}  load {record['max_violation'] + 1:.2f}  "
-        f"ETA {clock(left_s)}"
+        f"ETA {clock(run.meter.remaining_seconds() or 0)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl, one object a step, and the rates that people read."""
+"""metrics.jsonl, one object a step, and what is computed for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 import statistics
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,26 +39,6 @@ class JsonLines:
         if self.path.exists():
             kept = [json.dumps(record) for record in self.read() if record["step"] <= step]
             write_atomic(self.path, "".join(line + "\n" for line in kept).encode())
-
-
-class Meter:
-    """The one place where rates are computed: tokens per second of late, and the time left."""
-
-    def __init__(self, window_steps: int = 20) -> None:
-        self._steps: deque[tuple[float, int]] = deque(maxlen=window_steps)  # (seconds, tokens)
-
-    def add(self, seconds: float, tokens: int) -> None:
-        self._steps.append((seconds, tokens))
-
-    @property
-    def tokens_per_s(self) -> float:
-        seconds = sum(seconds for seconds, _ in self._steps)
-        return sum(tokens for _, tokens in self._steps) / seconds if seconds > 0 else 0.0
-
-    def seconds_left(self, steps_left: int) -> float:
-        if not self._steps:
-            return 0.0
-        return steps_left * sum(seconds for seconds, _ in self._steps) / len(self._steps)
 
 
 class Stopwatch:

@@ -12,6 +12,7 @@ import torch
 
 from dsv3data.contracts.config import to_dict
 from dsv3data.contracts.errors import BadConfig
+from dsv3data.contracts.meter import Meter
 from dsv3data.contracts.progress import Sink
 from dsv3data.io.atomic import set_aside, write_atomic
 from dsv3data.io.lock import OutputLock
@@ -22,8 +23,8 @@ from dsv3data.training.checkpoint import Progress, resume
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.data import Dataset, Stream
 from dsv3data.training.loop import Run, train
-from dsv3data.training.metrics import Stopwatch, mean_of
-from dsv3data.training.optimizer import build_optimizer
+from dsv3data.training.metrics import mean_of
+from dsv3data.training.optimizer import AdamW
 from dsv3data.training.stop import StopRequest
 
 SUMMARY_STEPS = 10
@@ -104,11 +105,12 @@ def train_on(
             pass
         sink.note(f"earlier output moved to {set_aside(out)}")
     with StopRequest() as stop, OutputLock(out):
-        watch = Stopwatch()
+        meter = Meter()
         run = _prepare(dataset, stream, config, out, sink, strict=strict)
         tokens_before = run.progress.tokens
         train(run, stop)
-        return _summarise(run, tokens_before, watch.lap())
+        meter.advance(0, tokens=run.progress.tokens - tokens_before)
+        return _summarise(run, meter)
 
 
 def fit_to_data(config: TrainConfig, dataset: Dataset) -> TrainConfig:
@@ -152,7 +154,7 @@ def _prepare(
 ) -> Run:
     """Model, moments and stream at the newest checkpoint, or at the beginning."""
     model = Transformer(config.model)
-    optimizer = build_optimizer(model, config.optimizer)
+    optimizer = AdamW(model.named_parameters(), config.optimizer)
     run = Run(
         config=config,
         model=model,
@@ -183,7 +185,7 @@ def _bytes_per_id(dataset: Dataset, config: TrainConfig) -> torch.Tensor:
     return bytes_per_id_V
 
 
-def _summarise(run: Run, tokens_before: int, wall_s: float) -> TrainResult:
+def _summarise(run: Run, meter: Meter) -> TrainResult:
     records: list[dict[str, Any]] = run.metrics.read()
     trained = [record for record in records if record["main_loss"] is not None]
     best = min(trained, key=lambda record: record["main_loss"], default=None)
@@ -195,8 +197,8 @@ def _summarise(run: Run, tokens_before: int, wall_s: float) -> TrainResult:
         best_loss=best["main_loss"] if best else math.nan,
         best_step=best["step"] if best else 0,
         bits_per_byte=mean_of(records[-SUMMARY_STEPS:], "bits_per_byte"),
-        wall_s=wall_s,
-        tokens_per_s=(run.progress.tokens - tokens_before) / wall_s if wall_s > 0 else 0.0,
+        wall_s=meter.seconds,
+        tokens_per_s=meter.rate("tokens"),
         out=run.out,
     )
 

@@ -19,7 +19,7 @@ from dsv3data.model.transformer import Transformer
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.data import Batch
 from dsv3data.training.loss import TargetCounts, compute_losses
-from dsv3data.training.optimizer import set_learning_rate
+from dsv3data.training.optimizer import AdamW
 from dsv3data.training.schedule import Knobs
 
 
@@ -41,13 +41,13 @@ class StepResult:
 
 def train_step(
     model: Transformer,
-    optimizer: torch.optim.AdamW,
+    optimizer: AdamW,
     batch: Batch,
     knobs: Knobs,
     config: TrainConfig,
 ) -> StepResult:
     """Update model and optimizer in place; leave both bitwise alone if a number is not finite."""
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     lengths_B = as_int64(batch.n_tokens)
     counts = TargetCounts.of(lengths_B)
     parts = torch.zeros(4, dtype=torch.float64)  # total, main, mtp, balance
@@ -74,8 +74,7 @@ def train_step(
     finite = math.isfinite(loss) and math.isfinite(grad_norm)
     bias_shift = 0.0
     if finite:
-        set_learning_rate(optimizer, knobs.lr)
-        optimizer.step()
+        optimizer.step(knobs.lr)
         bias_shift = _update_biases(model, loads, knobs.gamma)
     return StepResult(
         loss=loss,

@@ -18,7 +18,6 @@ from dsv3data.training import step as step_module
 from dsv3data.training.checkpoint import list_checkpoints, load_weights
 from dsv3data.training.metrics import (
     JsonLines,
-    Meter,
     bits_per_byte,
     clock,
     max_violation,
@@ -183,13 +182,7 @@ def test_json_lines_write_no_nan(tmp_path: Path) -> None:
     assert math.isnan(mean_of(lines.read(), "loss"))
 
 
-def test_rates_and_clocks() -> None:
-    meter = Meter()
-    assert (meter.tokens_per_s, meter.seconds_left(5)) == (0.0, 0.0)
-    meter.add(2.0, 100)
-    meter.add(0.0, 100)
-    assert meter.tokens_per_s == 100
-    assert meter.seconds_left(3) == 3
+def test_clock_violation_and_bits_per_byte() -> None:
     assert [clock(seconds) for seconds in (-1, 63, 3723)] == ["0:00", "1:03", "1:02:03"]
     assert max_violation(torch.tensor([6, 2, 4, 4])) == 0.5
     assert max_violation(torch.zeros(4)) == 0
