@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -65,6 +66,7 @@ def make_packed(tmp_path: Path) -> MakePacked:
         change: Callable[[dict[str, Any]], None] = lambda columns: None,
         schema: pa.Schema | None = None,
         domains: Sequence[str] | None = None,
+        tokenizer_sha256: str | None = None,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
@@ -91,7 +93,9 @@ def make_packed(tmp_path: Path) -> MakePacked:
             format=PACKED,
             config={"pack": {"context": context}},
             input={},
-            tokenizer=vocabulary.record(),
+            tokenizer=dataclasses.replace(
+                vocabulary.record(), sha256=tokenizer_sha256 or vocabulary.sha256
+            ),
             counts={"domains": {domain: {} for domain in counted}},
             keys_digest="",
             files=(*records, describe_file(folder, TOKENIZER_NAME)),

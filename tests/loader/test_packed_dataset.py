@@ -217,11 +217,15 @@ def test_another_tokenizer_is_refused(make_packed: MakePacked) -> None:
     folder = make_packed()
     path = folder / TOKENIZER_NAME
     path.write_bytes(path.read_bytes() + b"\n")
-    with pytest.raises(
-        IntegrityError, match=r"the tokenizer has hash .*, the manifest says"
-    ) as caught:
+    with pytest.raises(IntegrityError, match=r"the file has .*, the manifest says") as caught:
         PackedDataset.open(folder)
     assert caught.value.where == str(path)
+    forged = make_packed("forged", tokenizer_sha256="cd" * 32)
+    with pytest.raises(
+        IntegrityError, match=r"the tokenizer has hash .*, the manifest says cdcd"
+    ) as caught:
+        PackedDataset.open(forged)
+    assert caught.value.where == str(forged / TOKENIZER_NAME)
     foreign = make_packed("foreign", schema=packed_schema(16, {"tokenizer_sha256": "ab" * 32}))
     with pytest.raises(IntegrityError, match="the shard's ids are those of tokenizer abab"):
         PackedDataset.open(foreign)
