@@ -54,7 +54,20 @@ def read_manifest(folder: Path, *, expect: Sequence[str] = ()) -> Manifest:
             effect="nothing was read",
             fix=REBUILD,
         )
+    _check_names(manifest, path)
     return manifest
+
+
+def _check_names(manifest: Manifest, path: Path) -> None:
+    """A manifest may come from anywhere: it must not name files outside its folder."""
+    for record in manifest.files:
+        if record.name != Path(record.name).name or record.name.startswith("."):
+            raise IntegrityError(
+                f"the manifest names {record.name!r}, which is no file of its folder",
+                where=str(path),
+                effect="nothing was read",
+                fix="do not use this data set: no command of this program wrote it",
+            )
 
 
 def _check_format(name: object, version: object, path: Path, expect: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from folders import flip_bit, published
 from run_cli import run_cli
 

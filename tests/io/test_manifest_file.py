@@ -77,6 +77,16 @@ def test_a_sealed_manifest_with_a_foreign_root_is_refused(
         read_manifest(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["../a", "/etc/hostname", "sub/a", "..", "", ".hidden"])
+def test_a_name_outside_the_folder_is_refused_before_opening(
+    tmp_path: Path, manifest: Manifest, name: str
+) -> None:
+    hostile = dataclasses.replace(manifest, files=(FileRecord(name=name, size=1, sha256="0" * 64),))
+    write_manifest(tmp_path, hostile)
+    with pytest.raises(IntegrityError, match="which is no file of its folder"):
+        read_manifest(tmp_path)
+
+
 def test_hash_and_size(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -44,7 +44,7 @@ def _loss(train: Mapping[str, Any]) -> str:
         loss
         + line_chart(bits, x_label="step", y_label="bits per byte")
         + paragraph(
-            f"Each point is the mean of up to {_SMOOTH_STEPS} steps: a step sees few rows, and rows "
+            f"Each point is the mean of up to {_SMOOTH_STEPS} steps: a step sees few rows, which "
             f"differ by domain. {train['bits_per_byte']:.2f} bits per byte at the end; "
             f"{train['tokens_per_s']:,.0f} tokens/s over {train['wall_s']:.0f} s."
         )
