@@ -1,0 +1,67 @@
+"""A stop request at every moment of a run: while preparing, waiting, stepping, saving, ending."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsv3data.contracts.errors import Stopped
+from dsv3data.training import loop as loop_module
+from dsv3data.training import run as run_module
+from dsv3data.training.checkpoint import list_checkpoints, verify_checkpoint
+from fake_training_data import FakeStream
+from tiny_training import train_tiny
+
+# Calls during which the signal arrives, and the step that is then in the newest checkpoint.
+MOMENTS = {
+    "preparing": (run_module, "init_weights", 1, 0),
+    "waiting for data": (FakeStream, "next", 2, 2),
+    "in a step": (loop_module, "train_step", 3, 3),
+    "writing metrics": (loop_module, "step_record", 6, 6),
+    "saving": (loop_module, "save_checkpoint", 1, 4),
+}
+
+
+def signal_at_call(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, call: int) -> None:
+    real, calls = getattr(module, name), iter(range(1, 10**6))
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, interrupted)
+
+
+@pytest.mark.parametrize(("module", "name", "call", "step"), MOMENTS.values(), ids=MOMENTS.keys())
+def test_whatever_it_interrupts_the_run_continues_as_if_unbroken(
+    module: Any, name: str, call: int, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal_at_call(monkeypatch, module, name, call)
+    with pytest.raises(Stopped) as caught:
+        train_tiny(tmp_path / "out")
+    monkeypatch.undo()
+    assert caught.value.what == f"stopped by SIGTERM after step {step} of 8"
+    assert caught.value.effect == "every finished step is in the newest checkpoint"
+    checkpoints = list_checkpoints(tmp_path / "out" / "checkpoints")
+    newest = [verify_checkpoint(path)["step"] for path in checkpoints][:1]
+    assert newest == ([step] if step else [])
+
+    train_tiny(tmp_path / "out")
+    train_tiny(tmp_path / "whole")
+    ours, theirs = (
+        list_checkpoints(tmp_path / name / "checkpoints")[0] / "model.safetensors"
+        for name in ("out", "whole")
+    )
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_request_during_the_last_step_finds_the_run_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal_at_call(monkeypatch, loop_module, "train_step", 8)
+    assert train_tiny(tmp_path).steps == 8
