@@ -47,6 +47,8 @@ def read_manifest(folder: Path, *, expect: Sequence[str] = ()) -> Manifest:
     tree = read_sealed(path, fix=REBUILD)
     _check_format(tree.get("format"), tree.get("format_version"), path, expect)
     manifest = manifest_from_tree(tree)
+    for record in manifest.files:
+        _check_name(record.name, path)
     if tree["root"] != manifest.root:
         raise IntegrityError(
             "the manifest's root hash is not the hash of the files it lists",
@@ -68,6 +70,17 @@ def _check_names(manifest: Manifest, path: Path) -> None:
                 effect="nothing was read",
                 fix="do not use this data set: no command of this program wrote it",
             )
+
+
+def _check_name(name: str, path: Path) -> None:
+    """A file of the folder itself: a manifest from elsewhere must not make us open others."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise IntegrityError(
+            f"the manifest lists {name!r}, which is no file of its folder",
+            where=str(path),
+            effect="nothing was read",
+            fix="do not use this folder: no command of dsv3data writes such a name",
+        )
 
 
 def _check_format(name: object, version: object, path: Path, expect: Sequence[str]) -> None:

@@ -372,7 +372,22 @@ def test_a_reader_that_goes_away_gets_no_traceback(
     _, err = process.communicate(timeout=60)
     assert b"Traceback" not in err
     assert b"BrokenPipe" not in err
-    assert process.returncode in (0, 1)
+    assert process.returncode == 0
+
+
+@pytest.mark.xfail(reason="a progress line that nobody reads stops the work with exit code 0")
+def test_a_reader_of_progress_that_goes_away_does_not_make_unfinished_work_a_success(
+    small_corpus: Path, tiny_tokenizer: Path, fast_tmp: Path
+) -> None:
+    out = fast_tmp / "out"
+    words = ["tokenize", small_corpus, "--tokenizer", tiny_tokenizer, "--out", out]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    run = subprocess.run(
+        command_line([*words, "--workers", "1"]), stdout=write_end, stderr=write_end, check=False
+    )
+    os.close(write_end)
+    assert run.returncode != 0 or (out / MANIFEST_NAME).exists()
 
 
 def test_in_a_pipeline_with_head(tiny_tokenizer: Path) -> None:
