@@ -63,9 +63,10 @@ def read_manifest(folder: Path, *, expect: Sequence[str] = ()) -> Manifest:
 def _check_names(manifest: Manifest, path: Path) -> None:
     """A manifest may come from anywhere: it must not name files outside its folder."""
     for record in manifest.files:
-        if record.name != Path(record.name).name or record.name.startswith("."):
+        name = record.name
+        if not name or name != Path(name).name or name.startswith("."):
             raise IntegrityError(
-                f"the manifest names {record.name!r}, which is no file of its folder",
+                f"the manifest names {name!r}, which is no file of its folder",
                 where=str(path),
                 effect="nothing was read",
                 fix="do not use this data set: no command of this program wrote it",
