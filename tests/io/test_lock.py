@@ -1,0 +1,30 @@
+"""One writer per folder, also within one process; the lock ends with its holder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dsv3data.contracts.errors import EnvironmentFault
+from dsv3data.io.lock import OutputLock
+
+
+def test_a_second_writer_is_told_who_is_there(tmp_path: Path) -> None:
+    out = tmp_path / "not" / "yet"
+    with OutputLock(out):
+        second = OutputLock(out)
+        with pytest.raises(EnvironmentFault) as caught:
+            second.__enter__()
+    expected = f"the output folder is in use by pid {os.getpid()} on "
+    assert caught.value.what.startswith(expected)
+    assert caught.value.where == str(out)
+    with OutputLock(out):
+        pass
+
+
+def test_a_lock_file_left_over_is_no_lock(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text('{"pid": 1, "host": "elsewhere", "since": "long ago"}')
+    with OutputLock(tmp_path):
+        assert str(os.getpid()) in (tmp_path / ".lock").read_text()
