@@ -1,0 +1,138 @@
+"""Words for people: quantities, durations, lines for logs and the bar for terminals."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from dsv3data_cli import output as output_module
+from dsv3data_cli.commands.demo import _sparkline
+from dsv3data_cli.output import LineSink, LiveSink, Output, duration, quantity
+
+
+@pytest.mark.parametrize(
+    ("amount", "unit", "text"),
+    [
+        (0, "B", "0 B"),
+        (999, "B", "999 B"),
+        (1000, "B", "1 KB"),
+        (15_234_567, "B", "15.2 MB"),
+        (2.5e12, "B", "2.5 TB"),
+        (12.345, "B", "12.3 B"),
+        (3_941_000, "tokens", "3.94 M tokens"),
+        (7, "docs", "7 docs"),
+        (999_600, "docs", "1 M docs"),
+        (0.5, "rows", "0.5 rows"),
+        (1e18, "B", "1e+03 PB"),
+    ],
+)
+def test_quantities_have_three_digits(amount: float, unit: str, text: str) -> None:
+    assert quantity(amount, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0:00"),
+        (7.4, "0:07"),
+        (59.6, "1:00"),
+        (750, "12:30"),
+        (3599.7, "1:00:00"),
+        (3723, "1:02:03"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(output_module.time, "monotonic", made)
+    monkeypatch.setattr(output_module, "_LINE_SECONDS", 5.0)
+    monkeypatch.setattr(
+        output_module.Meter.__init__, "__kwdefaults__", {"total": None, "clock": made}
+    )
+    return made
+
+
+def test_lines_come_every_few_seconds_and_at_the_end(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = LineSink()
+    sink.phase("tokenize", total=4_000_000, unit="B")
+    for _ in range(8):
+        clock.now += 2
+        sink.advance(400_000, tokens=100_000)
+    sink.phase("publish")
+    clock.now += 1
+    sink.close()
+    sink.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "tokenize: 1.2 MB · 200 KB/s · 300 K tokens · 50 K tokens/s · 0:06 · ETA 0:14",
+        "tokenize: 2.4 MB · 200 KB/s · 600 K tokens · 50 K tokens/s · 0:12 · ETA 0:08",
+        "tokenize: 3.2 MB · 200 KB/s · 800 K tokens · 50 K tokens/s · 0:16",
+        "publish: 0:01",
+    ]
+
+
+def test_more_than_announced_is_shown_as_all(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = LineSink()
+    sink.phase("read", total=10, unit="docs")
+    clock.now += 2
+    sink.advance(14)
+    sink.close()
+    assert capsys.readouterr().err == "read: 10 docs · 7 docs/s · 0:02\n"
+
+
+def test_a_terminal_gets_a_bar_and_one_line_that_stays(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    output = Output(json_mode=False, quiet=False)
+    assert isinstance(output.sink, LiveSink)
+    output.sink.phase("pack", total=10, unit="rows")
+    clock.now += 2
+    output.sink.advance(10)
+    output.sink.note("a [note]")
+    output.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert "a [note]" in text
+    assert text.rstrip().splitlines()[-1].strip() == "✓ pack  10 rows · 5 rows/s · 0:02"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_quiet_is_quiet_everywhere(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    output = Output(json_mode=True, quiet=True)
+    output.sink.phase("x", total=1)
+    output.sink.advance(1)
+    output.sink.note("y")
+    output.result({"é": 1}, lambda console: None)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ('{\n  "é": 1\n}\n', "")
+
+
+def test_sparklines() -> None:
+    assert _sparkline([]) == ""
+    assert _sparkline([1.0, 1.0]) == "▁▁"
+    assert _sparkline([8.0, 1.0, 4.5]) == "█▁▅"
+    falling = _sparkline([float(1000 - step) for step in range(1000)])
+    assert len(falling) == 60
+    assert (falling[0], falling[-1]) == ("█", "▁")
