@@ -25,7 +25,7 @@ from dsv3data.io.lock import LOCK_NAME, OutputLock
 from dsv3data.packing.config import PackConfig
 from folders import everything, published, root_of
 from run_cli import SCRIPT, command_line, run_cli
-from tiny_data import PACK_CONFIG, pack_tiny, tokenize_tiny
+from tiny_data import PACK_CONFIG, pack_tiny, tokenize_tiny, train_tiny_tokenizer
 from warm_cli import WarmCli
 
 UNIT_BYTES = 16 << 10
@@ -103,6 +103,17 @@ def test_a_file_size_limit_stops_the_work_and_it_continues_without(
     assert published(out) == published(small_tokens)
 
 
+def test_a_tokenizer_is_whole_or_not_there_when_there_is_no_room(
+    small_corpus: Path, fast_tmp: Path
+) -> None:
+    clean = published(train_tiny_tokenizer(small_corpus, fast_tmp / "clean", vocab_size=400))
+    out = fast_tmp / "out"
+    with _file_size_limit(20_000), pytest.raises(EnvironmentFault) as caught:
+        train_tiny_tokenizer(small_corpus, out, vocab_size=400)
+    _stopped_for_room(caught.value.exit_code, str(caught.value), out, clean)
+    assert published(train_tiny_tokenizer(small_corpus, out, vocab_size=400)) == clean
+
+
 def _stopped_for_room(code: int, text: str, out: Path, clean: dict[str, str]) -> None:
     assert code == 5, text
     assert "no room to write" in text
@@ -157,6 +168,16 @@ def test_an_unfinished_output_of_another_config_is_named_too(
     run = warm.run(*words, "--context", "512")
     assert run.code == 3
     assert "pack.context: 256 → 512" in run.err
+
+
+def test_another_config_of_a_tokenizer_is_named(small_corpus: Path, fast_tmp: Path) -> None:
+    out = train_tiny_tokenizer(small_corpus, fast_tmp / "out", vocab_size=400)
+    before = everything(out)
+    with pytest.raises(BadConfig, match=r"config\.tokenizer\.vocab_size: 400 → 450"):
+        train_tiny_tokenizer(small_corpus, out, vocab_size=450)
+    assert everything(out) | {LOCK_NAME: ""} == before | {LOCK_NAME: ""}
+    again = train_tiny_tokenizer(small_corpus, out, vocab_size=400)
+    assert everything(again) | {LOCK_NAME: ""} == before | {LOCK_NAME: ""}
 
 
 def test_other_input_is_named(tiny_tokenizer: Path, small_corpus: Path, fast_tmp: Path) -> None:
