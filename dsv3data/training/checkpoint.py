@@ -97,34 +97,42 @@ def resume(
     """
     if folder.is_dir():
         remove_partials(folder)
+    found = _newest_verified(folder, sink, strict=strict)
+    if found is None:
+        return None
+    path, state = found
+    _check_config(state, config, path, sink)
+    _load(path, state, model, optimizer)
+    sink.note(f"resumed from {path} (step {state['step']:,}, {state['tokens']:,} tokens)")
+    return Progress(
+        step=state["step"],
+        tokens=state["tokens"],
+        skipped_in_row=state["skipped_in_row"],
+        loader=state["loader"],
+    )
+
+
+def _newest_verified(
+    folder: Path, sink: Sink, *, strict: bool
+) -> tuple[Path, dict[str, Any]] | None:
     damaged: list[IntegrityError] = []
     for path in list_checkpoints(folder):
         try:
-            state = verify_checkpoint(path)
+            return path, verify_checkpoint(path)
         except IntegrityError as error:
             if strict:
                 raise
             aside = set_aside(path)
             sink.note(f"WARNING damaged checkpoint passed over: {error.what} ({aside})")
             damaged.append(error)
-            continue
-        _check_config(state, config, path, sink)
-        _load(path, state, model, optimizer)
-        sink.note(f"resumed from {path} (step {state['step']:,}, {state['tokens']:,} tokens)")
-        return Progress(
-            step=state["step"],
-            tokens=state["tokens"],
-            skipped_in_row=state["skipped_in_row"],
-            loader=state["loader"],
-        )
-    if damaged:
-        raise IntegrityError(
-            f"all {len(damaged)} checkpoints are damaged; the newest: {damaged[0].what}",
-            where=str(folder),
-            effect="nothing was trained; the damaged ones were set aside as *.old",
-            fix="restore one from a backup, or start over with --fresh",
-        )
-    return None
+    if not damaged:
+        return None
+    raise IntegrityError(
+        f"all {len(damaged)} checkpoints are damaged; the newest: {damaged[0].what}",
+        where=str(folder),
+        effect="nothing was trained; the damaged ones were set aside as *.old",
+        fix="restore one from a backup, or start over with --fresh",
+    )
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -50,24 +50,7 @@ def train_step(
     optimizer.zero_grad()
     lengths_B = as_int64(batch.n_tokens)
     counts = TargetCounts.of(lengths_B)
-    parts = torch.zeros(4, dtype=torch.float64)  # total, main, mtp, balance
-    loads = [torch.zeros_like(router.bias_E, dtype=torch.int64) for router in model.routers()]
-    for ids_BT, micro_lengths_B in micro_batches(batch, config.micro_batch_rows):
-        valid_BT = torch.arange(ids_BT.shape[1]) < micro_lengths_B[:, None]
-        output = model(ids_BT, valid_BT)
-        losses = compute_losses(
-            model,
-            output,
-            ids_BT,
-            micro_lengths_B,
-            counts,
-            mtp_weight=knobs.mtp_weight,
-            alpha=config.balance.alpha,
-        )
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        parts += torch.stack((losses.total.detach(), losses.main, losses.mtp, losses.balance))
-        for load_E, routing in zip(loads, output.routings, strict=True):
-            load_E += routing.load_E
+    parts, loads = _accumulate_gradients(model, batch, counts, knobs, config)
     # Clips gradients only; a norm that is not finite leaves them useless, and unused.
     grad_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip))
     loss, main_loss, mtp_loss, balance_loss = parts.tolist()
@@ -88,6 +71,34 @@ def train_step(
         bias_shift=bias_shift,
         skipped=not finite,
     )
+
+
+def _accumulate_gradients(
+    model: Transformer, batch: Batch, counts: TargetCounts, knobs: Knobs, config: TrainConfig
+) -> tuple[Tensor, list[Tensor]]:
+    """Forward and backward of every micro-batch.
+
+    Returns the batch's (total, main, MTP, balance) loss, fp64 [4], and each router's load, int64.
+    """
+    parts = torch.zeros(4, dtype=torch.float64)
+    loads = [torch.zeros_like(router.bias_E, dtype=torch.int64) for router in model.routers()]
+    for ids_BT, lengths_B in micro_batches(batch, config.micro_batch_rows):
+        valid_BT = torch.arange(ids_BT.shape[1]) < lengths_B[:, None]
+        output = model(ids_BT, valid_BT)
+        losses = compute_losses(
+            model,
+            output,
+            ids_BT,
+            lengths_B,
+            counts,
+            mtp_weight=knobs.mtp_weight,
+            alpha=config.balance.alpha,
+        )
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        parts += torch.stack((losses.total.detach(), losses.main, losses.mtp, losses.balance))
+        for load_E, routing in zip(loads, output.routings, strict=True):
+            load_E += routing.load_E
+    return parts, loads
 
 
 def _update_biases(model: Transformer, loads: list[Tensor], gamma: float) -> float:
