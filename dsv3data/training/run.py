@@ -142,10 +142,10 @@ def describe(config: TrainConfig) -> list[str]:
     return [
         f"model: {size.total:,} parameters ({size.main:,} main, {size.mtp:,} MTP), "
         f"{size.active:,} active per token",
-        f"memory: {training_bytes(config.model) / 2**20:,.0f} MiB for fp32 weights, gradients and "
+        f"memory: {training_bytes(config.model) / 2**30:,.2f} GiB for fp32 weights, gradients and "
         "Adam moments, activations beside",
-        f"step: {config.batch_rows} rows of {context:,} tokens, {flop * step_tokens / 1e9:,.1f} "
-        f"GFLOP; {config.steps:,} steps are {config.steps * step_tokens:,} tokens",
+        f"step: {config.batch_rows} rows of {context:,} tokens, {flop * step_tokens:.2e} FLOP; "
+        f"{config.steps:,} steps are {config.steps * step_tokens:,} tokens",
     ]
 
 

@@ -84,7 +84,7 @@ def test_a_person_reads_sizes_and_a_line_every_few_steps(tmp_path: Path) -> None
 def test_dry_run_describes_and_writes_nothing(tmp_path: Path) -> None:
     notes = Notes()
     result = train_tiny(tmp_path / "out", notes, dry_run=True)
-    assert "GFLOP" in notes.text
+    assert " FLOP; 8 steps are 512 tokens" in notes.text
     assert result.steps == 0
     assert not (tmp_path / "out").exists()
 
