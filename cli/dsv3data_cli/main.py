@@ -10,6 +10,7 @@ import click
 
 from dsv3data import __version__
 from dsv3data.contracts.errors import Dsv3DataError, EnvironmentFault
+from dsv3data.contracts.terminal import printable
 from dsv3data_cli.commands.demo import demo
 from dsv3data_cli.commands.doctor import doctor
 from dsv3data_cli.commands.inspect import inspect
@@ -76,12 +77,26 @@ def run(arguments: list[str]) -> int:
         # interpreter from flushing again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return _report(_refused_by_system(error))
     return int(code or 0)  # of `context.exit`; commands themselves return nothing
 
 
 def _report(error: Dsv3DataError) -> int:
-    click.echo(str(error), err=True)
+    # Names of files and columns may be hostile.
+    click.echo(printable(str(error)), err=True)
     return error.exit_code
+
+
+def _refused_by_system(error: OSError) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"the operating system refused: {error.strerror}",
+        where=str(error.filename or "this machine"),
+        effect="all finished units are kept; nothing unfinished has a final name",
+        fix="check that the file is there and that you may use it, and run the same command again",
+    )
 
 
 def _out_of_memory() -> EnvironmentFault:

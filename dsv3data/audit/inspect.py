@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.manifest import PACKED, TOKENIZER_NAME, FileRecord, Manifest
+from dsv3data.contracts.terminal import printable
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.io.shards import ShardReader
@@ -150,20 +151,3 @@ def _fim_parts(ids: NDArray[np.int32], vocabulary: Vocabulary) -> tuple[Part, ..
 def _part(kind: PartKind, ids: NDArray[np.int32], vocabulary: Vocabulary) -> Part:
     text = vocabulary.decode(ids).decode("utf-8", "replace")
     return Part(kind=kind, text=printable(text), n_tokens=len(ids))
-
-
-def printable(text: str) -> str:
-    """Text that cannot drive a terminal: control characters become visible pictures.
-
-    Newline and tab stay. Escape (and with it every ANSI sequence), the C1 range and the
-    bidirectional overrides are made visible, so that a hostile document cannot hide or move text.
-    """
-    return text.translate(_PICTURES)
-
-
-_PICTURES: dict[int, int | str] = {
-    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
-    0x7F: 0x2421,
-    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
-    **{code: f"‹U+{code:04X}›" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
-}

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dsv3data.audit.inspect import PieceView, inspect_row, printable
+from dsv3data.audit.inspect import PieceView, inspect_row
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.keys import document_key
+from dsv3data.contracts.terminal import printable
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.packing.config import PackConfig
 from tiny_data import CONTEXT, pack_tiny, tokenize_tiny, write_texts

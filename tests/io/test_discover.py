@@ -119,3 +119,20 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.jsonl")).write_bytes(b"{}")
     with pytest.raises(BadInput, match=r"the file's name is not UTF-8: .*caf\\udce9.jsonl"):
         found(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_no_reason_to_lose_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "a.jsonl", "closed/b.jsonl")
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(BadInput, match="a folder of the input cannot be read: Perm") as caught:
+        found(tmp_path)
+    assert caught.value.where == str(tmp_path / "closed")

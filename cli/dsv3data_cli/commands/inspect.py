@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dsv3data.contracts.terminal import printable
 from dsv3data_cli.options import PATH, output_options
 from dsv3data_cli.output import Output
 
@@ -59,8 +60,6 @@ def _render(console: Console, view: RowView, width: int) -> None:
 
 
 def _title(piece: PieceView) -> str:
-    from dsv3data.audit.inspect import printable
-
     whole = "" if piece.n_pieces == 1 else f" · piece {piece.piece + 1} of {piece.n_pieces}"
     fim = " · FIM (PSM)" if piece.fim else ""
     return (

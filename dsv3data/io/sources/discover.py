@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from dsv3data.contracts.errors import BadInput
 
@@ -44,8 +45,8 @@ def discover(
     inside a folder.
 
     Raises:
-        BadInput: nothing found, a file of unknown kind or with a name that is no text, two files
-            of one name.
+        BadInput: nothing found, an unreadable folder, a file of unknown kind or with a name that is
+            no text, two files of one name.
     """
     patterns = tuple(text_files)
     found: list[SourceFile] = []
@@ -60,6 +61,7 @@ def discover(
             else:
                 skipped.append(name)
     found.sort(key=lambda file: file.name)
+    skipped.sort()
     _refuse_twins(found)
     if not found:
         raise BadInput(
@@ -82,12 +84,26 @@ def _walk(root: Path) -> Iterable[tuple[Path, str]]:
             effect="nothing was started",
             fix="check the path",
         )
-    return (
-        (path, path.relative_to(root).as_posix())
-        for path in sorted(root.rglob("*"))
-        if stat.S_ISREG(path.lstat().st_mode)
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    return _files_below(root)
+
+
+def _files_below(root: Path) -> Iterator[tuple[Path, str]]:
+    """Regular files that are not hidden. (`Path.rglob` passes over what it may not read.)"""
+    for folder, subfolders, names in os.walk(root, onerror=_refuse_folder):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if not name.startswith(".") and stat.S_ISREG(path.lstat().st_mode):
+                yield path, path.relative_to(root).as_posix()
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise BadInput(
+        f"a folder of the input cannot be read: {error.strerror}",
+        where=str(error.filename),
+        effect="nothing was started: its documents would be missing",
+        fix="make it readable, or move it out of the input",
+    ) from error
 
 
 def _kind_of(name: str, patterns: Sequence[str]) -> tuple[Kind, Compression] | None:
