@@ -160,6 +160,12 @@ def test_vocabulary_sizes_out_of_range(size: int) -> None:
         TokenizerTrainConfig(vocab_size=size)
 
 
+@pytest.mark.parametrize("count", [-1, 1 << 32])
+def test_frequencies_out_of_range(count: int) -> None:
+    with pytest.raises(BadConfig, match="min_frequency must be a count of occurrences, not"):
+        TokenizerTrainConfig(min_frequency=count)
+
+
 def test_min_frequency_stops_rare_merges(small: Path, tmp_path: Path) -> None:
     often = train(small, tmp_path / "a", vocab_size=5000, allow_smaller=True, min_frequency=3)
     rare = train(small, tmp_path / "b", vocab_size=5000, allow_smaller=True)

@@ -37,3 +37,10 @@ class TokenizerTrainConfig:
                 effect="nothing was started",
                 fix="DeepSeek-V3 has 128000",
             )
+        if not 0 <= self.min_frequency < 1 << 32:
+            raise BadConfig(
+                f"min_frequency must be a count of occurrences, not {self.min_frequency:,}",
+                where="--min-frequency",
+                effect="nothing was started",
+                fix="0 and 1 merge every pair, 2 leaves out those seen once",
+            )
