@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsv3data.contracts.meter import Meter
 from dsv3data.contracts.progress import NullSink, Sink
+from dsv3data.contracts.terminal import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +42,8 @@ class Output:
         """Print a result: `tree` as JSON, or what `render` prints on a console."""
         self.close()
         if self._json:
-            sys.stdout.write(json.dumps(tree, ensure_ascii=False, indent=2) + "\n")
+            text = json.dumps(_finite(tree), ensure_ascii=False, indent=2, allow_nan=False)
+            sys.stdout.write(text + "\n")
             return
         from rich.console import Console
 
@@ -107,8 +111,10 @@ class LineSink(_PhaseSink):
         self._last = time.monotonic()
 
     def note(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        # Work goes on when the reader of its progress has gone (`2>&1 | head`).
+        with contextlib.suppress(BrokenPipeError):
+            sys.stderr.write(printable(text) + "\n")
+            sys.stderr.flush()
 
     def _begin(self) -> None:
         self._last = time.monotonic()
@@ -137,7 +143,7 @@ class LiveSink(_PhaseSink):
         self._task: TaskID | None = None
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(printable(text), markup=False)
 
     def _begin(self) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -165,6 +171,15 @@ class LiveSink(_PhaseSink):
         if self._progress is not None:
             self._progress.stop()
         self._console.print(f"[green]✓[/green] {self.name}  [dim]{self.summary()}[/dim]")
+
+
+def _finite(tree: Any) -> Any:
+    """The same values for JSON, which has no NaN (a loss that was never measured): null."""
+    if isinstance(tree, Mapping):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def quantity(amount: float, unit: str) -> str:

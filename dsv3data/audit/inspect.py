@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dsv3data.audit.checks import fail
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.manifest import PACKED, TOKENIZER_NAME, FileRecord, Manifest
 from dsv3data.contracts.terminal import printable
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
-from dsv3data.io.manifest_file import read_manifest
+from dsv3data.io.manifest_file import check_file, read_manifest
 from dsv3data.io.shards import ShardReader
 from dsv3data.packing.fim import FIM_PSM, parse_psm
 
@@ -68,13 +69,13 @@ def inspect_row(folder: Path, row: int) -> RowView:
 
     Raises:
         BadInput: not a packed set, or no such row.
-        IntegrityError: the row's batch is damaged.
+        IntegrityError: the row's batch or the lineage of its shard is damaged.
     """
     manifest = read_manifest(folder, expect=(PACKED,))
     record, local = _locate(folder, manifest, row)
     vocabulary = load_vocabulary(folder / TOKENIZER_NAME)
     fields = _read_row(ShardReader(folder, record), local)
-    lineage = _read_lineage(folder, record, fields["row_id"])
+    lineage = _read_lineage(folder, manifest, record, fields["row_id"])
     ids = np.array(fields["input_ids"], dtype=np.int32)
     pieces, start = [], 0
     for origin in lineage:
@@ -115,11 +116,14 @@ def _read_row(reader: ShardReader, row: int) -> dict[str, Any]:
     return fields
 
 
-def _read_lineage(folder: Path, record: FileRecord, row_id: int) -> list[dict[str, Any]]:
-    name = record.name.replace("packed-", "lineage-", 1).replace(".arrow", ".parquet")
-    table: pa.Table = pq.read_table(
-        folder / name, filters=[("row_id", "=", row_id)], page_checksum_verification=True
-    )
+def _read_lineage(
+    folder: Path, manifest: Manifest, shard: FileRecord, row_id: int
+) -> list[dict[str, Any]]:
+    record = manifest.lineage_of(shard)
+    if record is None:
+        fail("the shard has no lineage file", folder / shard.name)
+    check_file(folder, record)
+    table: pa.Table = pq.read_table(folder / record.name, filters=[("row_id", "=", row_id)])
     rows: list[dict[str, Any]] = table.sort_by("slot").to_pylist()
     return rows
 

@@ -51,18 +51,17 @@ def verify_packed(
     - the pieces of each document are all there, once, gapless, the last one ends the document;
       the documents are those of the token set.
     """
-    context = int(manifest.config["pack"]["context"])
+    context = int(manifest.plan["pack"]["context"])
     totals: Counter[str] = Counter()
     digests: list[NDArray[np.uint64]] = []
     shards = manifest.shards()
-    lineage = {record.name: record for record in manifest.files if record.name.endswith(".parquet")}
     sink.phase("rows", total=sum(record.rows for record in shards), unit="rows")
     for record in shards:
-        name = record.name.replace("packed-", "lineage-", 1).replace(".arrow", ".parquet")
-        if name not in lineage:
+        lineage = manifest.lineage_of(record)
+        if lineage is None:
             fail("the shard has no lineage file", folder / record.name)
         slots = _verify_shard(folder, record, manifest, vocabulary, context, totals, sink)
-        digests.append(_verify_lineage(folder / name, slots, totals))
+        digests.append(_verify_lineage(folder / lineage.name, slots, totals))
     words = np.concatenate(digests) if digests else np.empty((0, 2), dtype=np.uint64)
     if keys_digest(words) != manifest.keys_digest:
         fail("the documents in the rows are not those of the token set", folder / MANIFEST_NAME)

@@ -59,14 +59,14 @@ class Manifest:
     """Content of manifest.json. Holds no wall-clock fact, host name, worker count or absolute path.
 
     Attributes:
-        config: the configuration that shaped the bytes, by section.
+        plan: what was asked for: configuration by section, code format, input listing.
         input: what went in: for tokens the sources, for packed sets the token set's root.
         counts: documents, tokens, bytes, rejected …, also per domain.
         keys_digest: order-independent fingerprint of the set of document keys (`keys_digest`).
     """
 
     format: str
-    config: Mapping[str, Any]
+    plan: Mapping[str, Any]
     input: Mapping[str, Any]
     tokenizer: TokenizerRecord
     counts: Mapping[str, Any]
@@ -82,6 +82,11 @@ class Manifest:
     def shards(self) -> list[FileRecord]:
         """The Arrow shards, in the order that numbers their rows."""
         return [record for record in self.files if record.name.endswith(".arrow")]
+
+    def lineage_of(self, shard: FileRecord) -> FileRecord | None:
+        """The lineage file that belongs to a packed shard; None if the manifest lists none."""
+        name = shard.name.replace("packed-", "lineage-", 1).replace(".arrow", ".parquet")
+        return next((record for record in self.files if record.name == name), None)
 
     def to_tree(self) -> dict[str, Any]:
         """Plain values for JSON, the root included."""

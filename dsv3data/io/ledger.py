@@ -6,6 +6,7 @@ believed only if the hashes of plan, input and output files all still hold.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from dsv3data.contracts.config import differences
 from dsv3data.contracts.errors import BadConfig, IntegrityError
-from dsv3data.contracts.manifest import FileRecord, file_record_from_tree
+from dsv3data.contracts.manifest import MANIFEST_NAME, FileRecord, file_record_from_tree
 from dsv3data.io.atomic import make_folder, write_atomic
 from dsv3data.io.manifest_file import is_intact
 from dsv3data.io.sealed import read_sealed, seal
@@ -48,10 +49,9 @@ class Ledger:
             BadConfig: naming every value that differs. The old work is kept.
         """
         path = self.folder / _PLAN_NAME
-        try:
-            old = read_sealed(path, fix="")
-        except (FileNotFoundError, IntegrityError):
-            write_atomic(path, seal(plan))  # a damaged plan proves nothing; unit records decide
+        old = self._plan_so_far()
+        if old is None:
+            write_atomic(path, seal(plan))
             return
         changed = differences(old, plan)
         if changed:
@@ -63,6 +63,15 @@ class Ledger:
                 effect="nothing was changed; the old output is kept",
                 fix="give another --out, or --fresh to move the old output aside and start anew",
             )
+
+    def _plan_so_far(self) -> Mapping[str, Any] | None:
+        """The plan of the work here; of a set that was copied without its working files, the plan
+        in its manifest. A damaged file proves nothing: then the hashes of the units decide."""
+        for path, key in ((self.folder / _PLAN_NAME, ""), (self.out / MANIFEST_NAME, "plan")):
+            with contextlib.suppress(FileNotFoundError, IntegrityError):
+                tree = read_sealed(path, fix="")
+                return dict(tree[key]) if key else tree
+        return None
 
     def forget_plan(self) -> None:
         """For a stage without units: a plan that finished nothing binds nobody."""

@@ -74,7 +74,7 @@ class PackedDataset:
         self._first_row = _starts(self._shards)
         self._first_row_of_batch = [_starts(record.segments[1:-1]) for record in self._shards]
         self._index: OrderedDict[tuple[int, int], _BatchIndex] = OrderedDict()
-        self.context = int(manifest.config["pack"]["context"])
+        self.context = int(manifest.plan["pack"]["context"])
         self.n_rows = int(self._first_row[-1])
         self.vocab_size = vocabulary.embedding_rows
         self.pad_id, self.eos_id = vocabulary.control.pad, vocabulary.control.eos

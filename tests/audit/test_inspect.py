@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from dsv3data.audit.inspect import PieceView, inspect_row
-from dsv3data.contracts.errors import BadInput
+from dsv3data.contracts.errors import BadInput, IntegrityError
 from dsv3data.contracts.keys import document_key
 from dsv3data.contracts.terminal import printable
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.packing.config import PackConfig
+from folders import copy_of, flip_bit
 from tiny_data import CONTEXT, pack_tiny, tokenize_tiny, write_texts
 
 HOSTILE = (
@@ -130,3 +131,14 @@ def test_a_hostile_document_in_a_packed_set(tiny_tokenizer: Path, tmp_path: Path
     packed = pack_tiny(tokens, tmp_path / "packed", config=PackConfig(context=256, fim_rate=0.0))
     (piece,) = inspect_row(packed, 0).pieces
     assert piece.parts[0].text == printable(HOSTILE)
+
+
+def test_a_flipped_bit_in_the_lineage_is_found_before_it_is_shown(
+    tiny_packed: Path, tmp_path: Path
+) -> None:
+    packed = copy_of(tiny_packed, tmp_path / "packed")
+    lineage = min(packed.glob("lineage-*.parquet"))
+    flip_bit(lineage, lineage.stat().st_size // 2, 1)
+    with pytest.raises(IntegrityError, match=r"SHA-256 differs"):
+        for row in range(read_manifest(packed).counts["rows"]):
+            inspect_row(packed, row)

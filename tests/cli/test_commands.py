@@ -181,7 +181,7 @@ def test_flags_config_file_and_set_override_in_this_order(
     arguments += ["--workers", "1"]
     result = cli(*arguments, "--seed", "4", "--fim-rate", "0.25", "--set", "fim_rate=0", "--json")
     assert result.json["context"] == 64
-    config = json.loads((folders.new / "manifest.json").read_bytes())["config"]["pack"]
+    config = json.loads((folders.new / "manifest.json").read_bytes())["plan"]["pack"]
     assert (config["context"], config["seed"], config["fim_rate"]) == (64, 4, 0.0)
 
 
@@ -200,7 +200,7 @@ def test_reading_options_reach_the_documents(cli: Cli, folders: Folders, tmp_pat
     assert result.code == 0, result.err
     assert set(result.json["domains"]) == {"x", "y", "notes"}
     assert result.json["replaced_characters_documents"] == 1
-    read = json.loads((folders.new / "manifest.json").read_bytes())["config"]["tokenize"]["read"]
+    read = json.loads((folders.new / "manifest.json").read_bytes())["plan"]["tokenize"]["read"]
     assert (read["id_key"], read["keep_prefix"], read["text_files"]) == ("n", True, ["*.md"])
 
 

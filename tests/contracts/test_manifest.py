@@ -34,7 +34,7 @@ FILES = (
 def manifest() -> Manifest:
     return Manifest(
         format=PACKED,
-        config={"pack": {"context": 8}},
+        plan={"pack": {"context": 8}},
         input={"tokens_root": "t"},
         tokenizer=TokenizerRecord(sha256="c", vocab_size=5, embedding_rows=128),
         counts={"rows": 3},

@@ -26,6 +26,6 @@ def test_the_sets_have_several_units_domains_long_documents_fim_and_control_text
     assert tokens.counts["control_text_documents"] >= 4
     assert packed.counts["documents_cut"] >= 9
     assert packed.counts["fim"]["documents_fim"] >= 30
-    assert packed.config["pack"]["context"] == CONTEXT
+    assert packed.plan["pack"]["context"] == CONTEXT
     for folder in (tiny_tokenizer, tiny_tokens, tiny_packed):
         assert verify(folder, sink=NullSink()).root == root_of(folder)

@@ -9,6 +9,7 @@ import pytest
 from dsv3data.contracts.errors import BadConfig
 from dsv3data.io.ledger import Ledger, UnitRecord
 from dsv3data.io.manifest_file import describe_file
+from dsv3data.io.sealed import seal
 from folders import flip_bit
 
 
@@ -76,3 +77,12 @@ def test_a_damaged_plan_is_written_anew(ledger: Ledger) -> None:
     ledger.open_plan({"config": {"seed": 9}})
     with pytest.raises(BadConfig, match="9 → 0"):
         ledger.open_plan({"config": {"seed": 0}})
+
+
+def test_a_set_copied_without_its_working_files_still_binds(tmp_path: Path) -> None:
+    """The plan is in the manifest too."""
+    plan = {"pack": {"context": 1024}}
+    (tmp_path / "manifest.json").write_bytes(seal({"plan": plan}))
+    with pytest.raises(BadConfig, match=r"pack\.context: 1024 → 2048"):
+        Ledger(tmp_path).open_plan({"pack": {"context": 2048}})
+    Ledger(tmp_path).open_plan(plan)

@@ -33,7 +33,7 @@ def manifest(tmp_path: Path) -> Manifest:
     (tmp_path / "a").write_bytes(b"content")
     made = Manifest(
         format=TOKENS,
-        config={},
+        plan={},
         input={},
         tokenizer=TokenizerRecord(sha256="", vocab_size=1, embedding_rows=128),
         counts={},

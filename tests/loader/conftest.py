@@ -91,7 +91,7 @@ def make_packed(tmp_path: Path) -> MakePacked:
         counted = sorted({domain for domain, _ in shards}) if domains is None else domains
         manifest = Manifest(
             format=PACKED,
-            config={"pack": {"context": context}},
+            plan={"pack": {"context": context}},
             input={},
             tokenizer=dataclasses.replace(
                 vocabulary.record(), sha256=tokenizer_sha256 or vocabulary.sha256

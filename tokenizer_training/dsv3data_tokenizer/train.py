@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from dsv3data.contracts.config import config_hash, to_dict
+from dsv3data.contracts.config import to_dict
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.keys import keyed_u64_scalar
 from dsv3data.contracts.manifest import (
@@ -89,16 +89,16 @@ def train_tokenizer(
         ledger = Ledger(out)
         remove_partials(out)
         remove_partials(ledger.folder)
-        source_hash = _source_hash(units, sink)
+        plan = _plan(config, files, _source_hash(units, sink))
         if not (out / MANIFEST_NAME).is_file():
             ledger.forget_plan()  # of a run that was refused or killed
-        ledger.open_plan(_plan(config, files, source_hash))
+        ledger.open_plan(plan)
         finished = _finished(out)
         if finished is not None:
             return finished
         counts = _Counts()
         tokenizer = _train(units, config, counts, sink)
-        return _publish(tokenizer, units, out, config, counts, source_hash, sink)
+        return _publish(tokenizer, units, out, config, plan, counts, sink)
 
 
 def describe_input(
@@ -140,7 +140,7 @@ def _plan(
     config: TokenizerTrainConfig, files: Sequence[SourceFile], source_hash: str
 ) -> dict[str, Any]:
     return {
-        "config": {"tokenizer": to_dict(config)},
+        "tokenizer": to_dict(config),
         "input": {file.name: file.size for file in files},
         "input_sha256": source_hash,
     }
@@ -212,8 +212,8 @@ def _publish(
     units: Sequence[Unit],
     out: Path,
     config: TokenizerTrainConfig,
+    plan: Mapping[str, Any],
     counts: _Counts,
-    source_hash: str,
     sink: Sink,
 ) -> TokenizerResult:
     data = tokenizer_json(tokenizer)
@@ -234,8 +234,8 @@ def _publish(
     names = (TOKENIZER_NAME, CONFIG_NAME, REPORT_NAME)
     manifest = Manifest(
         format=TOKENIZER,
-        config={"tokenizer": to_dict(config), "config_hash": config_hash(config)},
-        input={"sha256": source_hash},
+        plan=plan,
+        input={},
         tokenizer=vocabulary.record(),
         counts=counts.tree(),
         keys_digest="",

@@ -71,7 +71,7 @@ def pack(
         sink.phase("pack", total=sum(task.size for task in tasks), unit="tokens")
         records = run_units(tasks, workers=workers, sink=sink)
         sink.phase("publish")
-        packed = _publish(out, manifest, vocabulary, config, records)
+        packed = _publish(out, manifest, vocabulary, stage_plan, records)
         seconds = time.monotonic() - started
         write_run_facts(out, seconds=seconds, workers=workers)
     return PackResult(out=out, root=packed.root, counts=packed.counts, seconds=seconds)
@@ -170,7 +170,7 @@ def _publish(
     out: Path,
     tokens: Manifest,
     vocabulary: Vocabulary,
-    config: PackConfig,
+    stage_plan: Mapping[str, Any],
     records: Sequence[UnitRecord],
 ) -> Manifest:
     counts = add_counts([record.counts for record in records])
@@ -188,7 +188,7 @@ def _publish(
     write_atomic(out / TOKENIZER_NAME, vocabulary.tokenizer_json)
     manifest = Manifest(
         format=PACKED,
-        config={"pack": to_dict(config)},
+        plan=stage_plan,
         input={"tokens_root": tokens.root, "documents": tokens.counts["documents"]},
         tokenizer=vocabulary.record(),
         counts=counts,

@@ -88,7 +88,7 @@ def tokenize(
         sink.phase("tokenize", total=sum(unit.size for unit in units), unit="B")
         records = run_units(tasks, workers=workers, sink=sink)
         sink.phase("publish")
-        manifest = _publish(out, vocabulary, config, units, records)
+        manifest = _publish(out, vocabulary, config, plan, units, records)
         seconds = time.monotonic() - started
         write_run_facts(out, seconds=seconds, workers=workers)
     _check_rejected(manifest.counts, max_rejected, out)
@@ -141,6 +141,7 @@ def _publish(
     out: Path,
     vocabulary: Vocabulary,
     config: TokenizeConfig,
+    plan: Mapping[str, Any],
     units: Sequence[Unit],
     records: Sequence[UnitRecord],
 ) -> Manifest:
@@ -154,7 +155,7 @@ def _publish(
     others = [describe_file(out, name) for name in (REJECTED_NAME, TOKENIZER_NAME)]
     manifest = Manifest(
         format=TOKENS,
-        config={"tokenize": to_dict(config)},
+        plan=plan,
         input={"units": [record.input_sha256 for record in records]},
         tokenizer=vocabulary.record(),
         counts=counts,
