@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import sys
 
@@ -136,3 +138,19 @@ def test_sparklines() -> None:
     falling = _sparkline([float(1000 - step) for step in range(1000)])
     assert len(falling) == 60
     assert (falling[0], falling[-1]) == ("█", "▁")
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(json_mode=True, quiet=True)
+    tree = {"loss": math.nan, "curve": [1.5, math.inf, (2, math.nan)], "deep": {"n": True}}
+    output.result(tree, lambda console: None)
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found == {"loss": None, "curve": [1.5, None, [2, None]], "deep": {"n": True}}
+
+
+@pytest.mark.parametrize("kind", [LineSink, LiveSink])
+def test_notes_cannot_drive_a_terminal(
+    kind: type[LineSink] | type[LiveSink], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind().note("skipped: a\x1b[2J\u202eb [red]c.csv")
+    assert capsys.readouterr().err == "skipped: a␛[2J‹U+202E›b [red]c.csv\n"
