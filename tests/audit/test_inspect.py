@@ -140,5 +140,4 @@ def test_a_flipped_bit_in_the_lineage_is_found_before_it_is_shown(
     lineage = min(packed.glob("lineage-*.parquet"))
     flip_bit(lineage, lineage.stat().st_size // 2, 1)
     with pytest.raises(IntegrityError, match=r"SHA-256 differs"):
-        for row in range(read_manifest(packed).counts["rows"]):
-            inspect_row(packed, row)
+        inspect_row(packed, 0)  # of the first shard, that of the first domain
