@@ -27,6 +27,7 @@ from dsv3data.io.atomic import remove_partials, set_aside, write_atomic
 from dsv3data.io.ledger import Ledger
 from dsv3data.io.lock import OutputLock
 from dsv3data.io.manifest_file import describe_file, is_intact, read_manifest, write_manifest
+from dsv3data.io.places import refuse_output_inside
 from dsv3data.io.sources import (
     Document,
     ReadOptions,
@@ -76,8 +77,9 @@ def train_tokenizer(
 
     Raises:
         BadInput: no documents, or too few distinct pairs for the vocabulary.
-        BadConfig: the folder holds a tokenizer of another config or input.
+        BadConfig: `out` lies in an input, or holds a tokenizer of another config or input.
     """
+    refuse_output_inside(inputs, out)
     files, skipped = discover(inputs, text_files=config.read.text_files)
     if skipped:
         sink.note(f"{len(skipped)} files of unknown kind were skipped, the first: {skipped[0]}")

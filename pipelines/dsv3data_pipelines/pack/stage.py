@@ -20,6 +20,7 @@ from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import write_atomic
 from dsv3data.io.ledger import UnitRecord
 from dsv3data.io.manifest_file import REBUILD, describe_file, read_manifest
+from dsv3data.io.places import refuse_output_inside
 from dsv3data.io.shards import ShardReader
 from dsv3data.packing.best_fit import length_histogram, plan
 from dsv3data.packing.config import PackConfig
@@ -58,10 +59,11 @@ def pack(
 
     Raises:
         BadInput: `tokens` is no finished token set, or has no document.
-        BadConfig: `out` holds the work of another config or token set.
+        BadConfig: `out` lies in `tokens`, or holds the work of another config or token set.
         IntegrityError: a token shard is damaged, or a document went missing on the way.
     """
     started = time.monotonic()
+    refuse_output_inside([tokens], out)
     manifest = read_manifest(tokens, expect=(TOKENS,))
     vocabulary = _vocabulary(tokens, manifest)
     _refuse_empty(tokens, manifest)

@@ -26,6 +26,7 @@ from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import write_atomic
 from dsv3data.io.ledger import UnitRecord
 from dsv3data.io.manifest_file import describe_file
+from dsv3data.io.places import refuse_output_inside
 from dsv3data.io.shards import ShardReader
 from dsv3data.io.sources import Document, SourceFile, Unit, discover, plan_units, read_unit
 from dsv3data_pipelines.counts import add_counts
@@ -66,10 +67,11 @@ def tokenize(
 
     Raises:
         BadInput: no documents, a damaged file, two documents of one id.
-        BadConfig: the folder holds the work of another config or input.
+        BadConfig: `out` lies in an input, or holds the work of another config or input.
         TooManyRejected: published, but more than `max_rejected` of the records were refused.
     """
     started = time.monotonic()
+    refuse_output_inside(inputs, out)
     vocabulary = load_vocabulary(tokenizer)
     files, units = _plan_units(inputs, config, sink)
     plan = _plan(vocabulary, config, files)
