@@ -14,7 +14,7 @@ demo: $(DEMO_STAMP)
 
 # Everything that CI runs.
 test: $(TEST_STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

@@ -5,11 +5,16 @@ These folders are read only by convention: a test that damages one works on `cop
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tiny_data import pack_tiny, tokenize_tiny, train_tiny_tokenizer, write_corpus
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Test processes share the cores, and torch's threads spin while they wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
