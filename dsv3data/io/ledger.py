@@ -48,12 +48,7 @@ class Ledger:
         Raises:
             BadConfig: naming every value that differs. The old work is kept.
         """
-        path = self.folder / _PLAN_NAME
-        old = self._plan_so_far()
-        if old is None:
-            write_atomic(path, seal(plan))
-            return
-        changed = differences(old, plan)
+        changed = differences(self._plan_so_far() or plan, plan)
         if changed:
             raise BadConfig(
                 "the config or input differs from the work in this folder: "
@@ -63,6 +58,7 @@ class Ledger:
                 effect="nothing was changed; the old output is kept",
                 fix="give another --out, or --fresh to move the old output aside and start anew",
             )
+        write_atomic(self.folder / _PLAN_NAME, seal(plan))
 
     def _plan_so_far(self) -> Mapping[str, Any] | None:
         """The plan of the work here; of a set that was copied without its working files, the plan
