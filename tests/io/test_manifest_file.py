@@ -69,6 +69,15 @@ def test_a_newer_format_is_refused(tmp_path: Path, manifest: Manifest) -> None:
     assert caught.value.fix == "update dsv3data"
 
 
+@pytest.mark.parametrize("change", [{"config": {}}, {"files": None}, {"tokenizer": {"x": 1}}])
+def test_other_keys_than_the_format_has_are_refused(
+    tmp_path: Path, manifest: Manifest, change: dict[str, object]
+) -> None:
+    (tmp_path / "manifest.json").write_bytes(seal({**manifest.to_tree(), **change}))
+    with pytest.raises(BadInput, match="the manifest has other keys than those of format"):
+        read_manifest(tmp_path)
+
+
 def test_a_sealed_manifest_with_a_foreign_root_is_refused(
     tmp_path: Path, manifest: Manifest
 ) -> None:
