@@ -16,7 +16,7 @@ from dsv3data.contracts.keys import add_digests, document_key, keys_digest, keys
 from dsv3data.contracts.progress import NullSink
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.io.shards import ShardReader
-from dsv3data_pipelines.counts import add_counts
+from dsv3data.stages.counts import add_counts
 from dsv3data_pipelines.tokenize import TokenizeConfig, forecast
 from folders import published, root_of
 from tiny_data import tokenize_tiny, write_jsonl, write_texts

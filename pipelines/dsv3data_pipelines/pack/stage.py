@@ -26,11 +26,11 @@ from dsv3data.packing.best_fit import length_histogram, plan
 from dsv3data.packing.config import PackConfig
 from dsv3data.packing.cut import cut_documents
 from dsv3data.packing.order import partition_count, partition_of
-from dsv3data_pipelines.counts import add_counts
-from dsv3data_pipelines.output import finish_output, open_output, write_run_facts
+from dsv3data.stages.counts import add_counts
+from dsv3data.stages.output import finish_output, open_output, write_run_facts
+from dsv3data.stages.units import run_units
 from dsv3data_pipelines.pack.documents import batch_words
 from dsv3data_pipelines.pack.unit import PackUnit
-from dsv3data_pipelines.units import run_units
 
 # Raised when the same tokens and config would give other bytes than before.
 CODE_FORMAT = 1

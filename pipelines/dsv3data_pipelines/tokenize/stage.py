@@ -29,12 +29,12 @@ from dsv3data.io.manifest_file import describe_file
 from dsv3data.io.places import refuse_output_inside
 from dsv3data.io.shards import ShardReader
 from dsv3data.io.sources import Document, SourceFile, Unit, discover, plan_units, read_unit
-from dsv3data_pipelines.counts import add_counts
-from dsv3data_pipelines.output import finish_output, open_output, write_run_facts
+from dsv3data.stages.counts import add_counts
+from dsv3data.stages.output import finish_output, open_output, write_run_facts
+from dsv3data.stages.units import run_units
 from dsv3data_pipelines.tokenize.config import TokenizeConfig
 from dsv3data_pipelines.tokenize.rejected import merge_rejected
 from dsv3data_pipelines.tokenize.unit import TokenizeUnit
-from dsv3data_pipelines.units import run_units
 
 # Raised when the same input and config would give other bytes than before.
 CODE_FORMAT = 1

@@ -16,7 +16,7 @@ from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.io.atomic import write_atomic
 from dsv3data.io.manifest_file import describe_file
-from dsv3data_pipelines.units import run_units
+from dsv3data.stages.units import run_units
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def test_nothing_to_do(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from concurrent.futures.process import BrokenProcessPool
 
-    import dsv3data_pipelines.units as units
+    import dsv3data.stages.units as units
 
     def follow(*arguments: object) -> None:
         raise BrokenProcessPool("a child ended")
