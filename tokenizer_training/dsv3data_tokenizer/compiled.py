@@ -1,0 +1,65 @@
+"""Compiling kernels: a decorator that caches machine code, and two machine instructions.
+
+The cache of a compiled function lies in the `__pycache__` beside its file, or in the user's cache
+folder where that is read-only, or in NUMBA_CACHE_DIR. Where none can be written (a read-only
+installation without a home) functions are compiled again in each process, which costs seconds.
+A kernel calls only functions of its own file and of this one, because the cache of a file is not
+renewed when a function of another file changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """Compile `function` at its first call, without the interpreter lock."""
+    kernel: Any
+    try:
+        kernel = njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder for the cache can be written
+        kernel = njit(nogil=True)(function)
+    return cast(Function, kernel)
+
+
+def _load_u64(typing_context: Any, data: Any, position: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.gep(array.data, [arguments[1]])
+        word = builder.load(builder.bitcast(address, ir.IntType(64).as_pointer()))
+        word.align = 1
+        return word
+
+    return types.uint64(data, types.int64), generate
+
+
+def _trailing_zeros(typing_context: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+def _signed(typing_context: Any, number: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.cast(builder, arguments[0], signature.args[0], types.int64)
+
+    return types.int64(number), generate
+
+
+# load_u64(data, position): bytes position..position + 7 of uint8 [N] as one little-endian word.
+# Nothing checks the bounds: the caller's array reaches 8 bytes beyond every position.
+load_u64 = cast(Callable[[NDArray[np.uint8], int], np.uint64], intrinsic(_load_u64))
+# trailing_zeros(word): zero bits below the lowest set bit of a uint64 that is not 0.
+trailing_zeros = cast(Callable[[np.uint64], int], intrinsic(_trailing_zeros))
+# signed(number): as int64. Mixed with a signed number, an unsigned one would become a float.
+signed = cast(Callable[[Any], int], intrinsic(_signed))
