@@ -9,6 +9,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from dsv3data.contracts import special_tokens
+from dsv3data_tokenizer.chat_template import CHAT_TEMPLATE
 from dsv3data_tokenizer.pretokenizer import deepseek_v3_pre_tokenizer
 
 # DeepSeek-V3's window after long-context extension [§4.3].
@@ -48,7 +49,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> bytes:
 
 
 def tokenizer_config_json() -> bytes:
-    """tokenizer_config.json for `transformers`.
+    """tokenizer_config.json for `transformers`, the chat template included.
 
     The class is the generic one: `LlamaTokenizerFast` makes transformers 5 replace the
     pre-tokenizer and lose spaces.
@@ -60,5 +61,6 @@ def tokenizer_config_json() -> bytes:
         "pad_token": special_tokens.PAD,
         "clean_up_tokenization_spaces": False,
         "model_max_length": MODEL_MAX_LENGTH,
+        "chat_template": CHAT_TEMPLATE,
     }
     return (json.dumps(config, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
