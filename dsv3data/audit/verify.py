@@ -9,18 +9,23 @@ from typing import Any
 
 from dsv3data.audit.verify_packed import verify_packed
 from dsv3data.audit.verify_tokens import verify_tokens
+from dsv3data.audit.verify_words import verify_word_counts
 from dsv3data.contracts.errors import IntegrityError
-from dsv3data.contracts.manifest import PACKED, TOKENIZER, TOKENIZER_NAME, TOKENS, Manifest
+from dsv3data.contracts.manifest import (
+    PACKED,
+    TOKENIZER,
+    TOKENIZER_NAME,
+    TOKENS,
+    WORD_COUNTS,
+    Manifest,
+)
 from dsv3data.contracts.progress import Sink
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.manifest_file import REBUILD, check_file, check_no_strangers, read_manifest
 
 Check = Callable[[Path, Manifest, Vocabulary, Sink], Mapping[str, Any]]
-_CONTENT: Mapping[str, Check | None] = {
-    TOKENS: verify_tokens,
-    PACKED: verify_packed,
-    TOKENIZER: None,
-}
+_CONTENT: Mapping[str, Check] = {TOKENS: verify_tokens, PACKED: verify_packed}
+_FORMATS = (*_CONTENT, TOKENIZER, WORD_COUNTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,32 +41,39 @@ class VerifyResult:
 
 
 def verify(folder: Path, *, sink: Sink) -> VerifyResult:
-    """Check every byte and every rule of a tokenizer, token set or packed set.
+    """Check every byte and every rule of a tokenizer, its word counts, a token or a packed set.
 
     Files: each listed file is there with its size and SHA-256, and no other lies beside them.
-    Content: see `verify_tokens` and `verify_packed`.
+    Content: see `verify_tokens`, `verify_packed` and `verify_word_counts`.
 
     Raises:
         BadInput: the folder holds no finished data set.
         IntegrityError: the first damage found, naming file and place.
     """
-    manifest = read_manifest(folder, expect=tuple(_CONTENT))
+    manifest = read_manifest(folder, expect=_FORMATS)
     check_no_strangers(folder, manifest)
     size = sum(record.size for record in manifest.files)
     sink.phase("checksums", total=size, unit="B")
     for record in manifest.files:
         check_file(folder, record)
         sink.advance(record.size)
-    vocabulary = _vocabulary(folder, manifest)
-    check = _CONTENT[manifest.format]
     return VerifyResult(
         folder=folder,
         format=manifest.format,
         root=manifest.root,
         files=len(manifest.files),
         size_bytes=size,
-        facts=check(folder, manifest, vocabulary, sink) if check else {},
+        facts=_verify_content(folder, manifest, sink),
     )
+
+
+def _verify_content(folder: Path, manifest: Manifest, sink: Sink) -> Mapping[str, Any]:
+    if manifest.format == WORD_COUNTS:
+        return verify_word_counts(folder, manifest)
+    vocabulary = _vocabulary(folder, manifest)
+    if manifest.format == TOKENIZER:
+        return {}
+    return _CONTENT[manifest.format](folder, manifest, vocabulary, sink)
 
 
 def _vocabulary(folder: Path, manifest: Manifest) -> Vocabulary:

@@ -16,6 +16,7 @@ RUN_NAME = "run.json"
 TOKENS = "dsv3data.tokens"
 PACKED = "dsv3data.packed"
 TOKENIZER = "dsv3data.tokenizer"
+WORD_COUNTS = "dsv3data.word_counts"
 FORMAT_VERSION = 1
 
 
@@ -52,6 +53,9 @@ class TokenizerRecord:
     sha256: str
     vocab_size: int
     embedding_rows: int
+
+
+NO_TOKENIZER = TokenizerRecord(sha256="", vocab_size=0, embedding_rows=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,11 +29,11 @@ def published(folder: Path) -> dict[str, str]:
 
 
 def everything(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file, the ledger and the lock included."""
+    """SHA-256 of every file, the ledger included; locks only say who came last."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != ".lock"
     }
 
 

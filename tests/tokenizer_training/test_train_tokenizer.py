@@ -139,7 +139,7 @@ def test_another_config_or_input_is_refused_and_fresh_moves_the_old(
         train(small, tmp_path / "out", vocab_size=281)
     data = (small / "x.jsonl").read_bytes()
     (small / "x.jsonl").write_bytes(data.replace(b"walk", b"wall"))
-    with pytest.raises(BadConfig, match="input_sha256: "):
+    with pytest.raises(BadConfig, match="word_counts_roots: "):
         train(small, tmp_path / "out")
     assert not train(small, tmp_path / "out", fresh=True).reused
     assert (tmp_path / "out.1.old" / "tokenizer.json").exists()

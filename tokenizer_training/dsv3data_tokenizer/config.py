@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dsv3data.contracts.errors import BadConfig
 from dsv3data.io.sources import ReadOptions
+from dsv3data_tokenizer.sampling import SampleConfig
 
 # Three control tokens and the 256 bytes.
 SMALLEST_VOCABULARY = 259
@@ -20,12 +21,16 @@ class TokenizerTrainConfig:
         min_frequency: a pair seen less often is not merged; DeepSeek-V3's is not published.
         allow_smaller: accept fewer entries when the corpus has no more pairs to merge.
         report_bytes: text per domain that the report encodes.
+        unit_bytes: input bytes of a work unit of the counting phase.
+        sample: the recipe of the training text.
     """
 
     vocab_size: int = 128_000
     min_frequency: int = 0
     allow_smaller: bool = False
     report_bytes: int = 1_000_000
+    unit_bytes: int = 64 << 20
+    sample: SampleConfig = field(default_factory=SampleConfig)
     read: ReadOptions = field(default_factory=ReadOptions)
 
     def __post_init__(self) -> None:
@@ -43,4 +48,11 @@ class TokenizerTrainConfig:
                 where="--min-frequency",
                 effect="nothing was started",
                 fix="0 and 1 merge every pair, 2 leaves out those seen once",
+            )
+        if self.unit_bytes < 1 << 10:
+            raise BadConfig(
+                f"unit_bytes must be at least 1024 bytes, not {self.unit_bytes}",
+                where="--set unit_bytes",
+                effect="nothing was started",
+                fix="for example --set unit_bytes=67108864",
             )

@@ -1,24 +1,29 @@
-"""`dsv3data tokenizer train`: documents in, a tokenizer folder with its manifest out."""
+"""`dsv3data tokenizer train`: documents or word counts in, a tokenizer folder and manifest out.
+
+Two phases. Counting reads all documents, in units and processes, and leaves every unique pre-token
+with its number; merging needs only these, and no longer the text.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from tokenizers import Tokenizer
 
-from dsv3data.contracts.config import to_dict
+from dsv3data.contracts.config import config_hash, to_dict
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.keys import keyed_u64_scalar
 from dsv3data.contracts.manifest import (
     MANIFEST_NAME,
     TOKENIZER,
     TOKENIZER_NAME,
+    WORD_COUNTS,
     Manifest,
 )
 from dsv3data.contracts.progress import Sink
@@ -26,30 +31,27 @@ from dsv3data.encoding.vocabulary import Vocabulary, parse_vocabulary
 from dsv3data.io.atomic import remove_partials, set_aside, write_atomic
 from dsv3data.io.ledger import Ledger
 from dsv3data.io.lock import OutputLock
-from dsv3data.io.manifest_file import describe_file, is_intact, read_manifest, write_manifest
+from dsv3data.io.manifest_file import (
+    check_file,
+    describe_file,
+    is_intact,
+    read_manifest,
+    write_manifest,
+)
 from dsv3data.io.places import refuse_output_inside
-from dsv3data.io.sources import (
-    Document,
-    ReadOptions,
-    SourceFile,
-    Unit,
-    discover,
-    input_sha256,
-    plan_units,
-    read_unit,
-)
-from dsv3data_tokenizer.bpe import (
-    add_control_tokens,
-    tokenizer_config_json,
-    tokenizer_json,
-    train_bpe,
-)
+from dsv3data.io.sources import Document, discover, read_unit
+from dsv3data.stages.counts import add_counts
+from dsv3data_tokenizer.bpe import add_control_tokens, tokenizer_config_json, tokenizer_json
 from dsv3data_tokenizer.config import TokenizerTrainConfig
+from dsv3data_tokenizer.count import COUNTS_NAME, CountConfig, CountResult, count_corpus
+from dsv3data_tokenizer.merges import bpe_tokenizer, train_merges
 from dsv3data_tokenizer.report import compression, vocabulary_shape
+from dsv3data_tokenizer.word_counts import merge_counts, read_counts
 
 CONFIG_NAME = "tokenizer_config.json"
 REPORT_NAME = "report.json"
-_READ_UNIT_BYTES = 64 << 20
+# Raised when the same counts and config would give another tokenizer than before.
+CODE_FORMAT = 1
 _ALL_ONES = (1 << 64) - 1
 
 
@@ -63,27 +65,41 @@ class TokenizerResult:
     reused: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Words:
+    """The counted training text. `counted` is None when the counts came without their documents."""
+
+    path: Path
+    roots: tuple[str, ...]
+    counts: Mapping[str, Any]
+    counted: CountResult | None
+
+
 def train_tokenizer(
     inputs: Sequence[Path],
     *,
     out: Path,
     config: TokenizerTrainConfig,
     sink: Sink,
+    workers: int = 1,
+    memory_bytes: int = 4 << 30,
+    from_counts: bool = False,
     fresh: bool = False,
 ) -> TokenizerResult:
-    """Train on all documents below `inputs`; the folder appears complete or not at all.
+    """Train on the documents below `inputs`; the folder appears complete or not at all.
 
-    A finished folder of the same config and the same input bytes is kept as it is.
+    A finished folder of the same config and the same input bytes is kept as it is; counting
+    continues where an interrupted run stopped.
+
+    Args:
+        workers, memory_bytes: of the counting phase; neither reaches a byte of the result.
+        from_counts: `inputs` are folders of `dsv3data tokenizer count`, which add up.
 
     Raises:
         BadInput: no documents, or too few distinct pairs for the vocabulary.
         BadConfig: `out` lies in an input, or holds a tokenizer of another config or input.
     """
     refuse_output_inside(inputs, out)
-    files, skipped = discover(inputs, text_files=config.read.text_files)
-    if skipped:
-        sink.note(f"{len(skipped)} files of unknown kind were skipped, the first: {skipped[0]}")
-    units = plan_units(files, unit_bytes=_READ_UNIT_BYTES)
     if fresh and out.exists():
         with OutputLock(out):  # never move a folder from under a running process
             sink.note(f"old output moved to {set_aside(out)}")
@@ -91,16 +107,17 @@ def train_tokenizer(
         ledger = Ledger(out)
         remove_partials(out)
         remove_partials(ledger.folder)
-        plan = _plan(config, files, _source_hash(units, sink))
+        if from_counts:
+            words = _given_words(inputs, ledger.folder)
+        else:
+            words = _count(inputs, ledger.folder, config, workers, memory_bytes, sink)
+        plan = _plan(config, words)
         if not (out / MANIFEST_NAME).is_file():
             ledger.forget_plan()  # of a run that was refused or killed
         ledger.open_plan(plan)
-        finished = _finished(out)
-        if finished is not None:
-            return finished
-        counts = _Counts()
-        tokenizer = _train(units, config, counts, sink)
-        return _publish(tokenizer, units, out, config, plan, counts, sink)
+        return _finished(out) or _publish(
+            _merge(words, config, sink), words, out, config, plan, sink
+        )
 
 
 def describe_input(
@@ -117,44 +134,54 @@ def describe_input(
     }
 
 
-class _Counts:
-    """Documents and bytes per domain, and rejected records, of one reading."""
+def _count(
+    inputs: Sequence[Path],
+    work: Path,
+    config: TokenizerTrainConfig,
+    workers: int,
+    memory_bytes: int,
+    sink: Sink,
+) -> _Words:
+    """Count into the working folder; another recipe or reading counts into another place."""
+    counting = CountConfig(unit_bytes=config.unit_bytes, sample=config.sample, read=config.read)
+    folder = work / f"words-{config_hash(counting)[:16]}"
+    for other in work.glob("words-*"):
+        if other != folder:
+            shutil.rmtree(other)
+    counted = count_corpus(
+        inputs,
+        out=folder,
+        config=counting,
+        sink=sink,
+        workers=workers,
+        memory_bytes=memory_bytes,
+    )
+    return _Words(
+        path=folder / COUNTS_NAME, roots=(counted.root,), counts=counted.counts, counted=counted
+    )
 
-    def __init__(self) -> None:
-        self.documents: Counter[str] = Counter()
-        self.bytes: Counter[str] = Counter()
-        self.rejected = 0
 
-    def tree(self) -> dict[str, Any]:
-        domains = {
-            name: {"documents": self.documents[name], "bytes": self.bytes[name]}
-            for name in sorted(self.documents)
-        }
-        return {
-            "documents": self.documents.total(),
-            "bytes": self.bytes.total(),
-            "rejected": self.rejected,
-            "domains": domains,
-        }
+def _given_words(folders: Sequence[Path], work: Path) -> _Words:
+    """Counts of earlier runs, checked; several are merged."""
+    manifests = [read_manifest(folder, expect=(WORD_COUNTS,)) for folder in folders]
+    for folder, manifest in zip(folders, manifests, strict=True):
+        for record in manifest.files:
+            check_file(folder, record)
+    paths = [folder / COUNTS_NAME for folder in folders]
+    counts = add_counts([manifest.counts for manifest in manifests])
+    roots = tuple(sorted(manifest.root for manifest in manifests))
+    if len(paths) == 1:
+        return _Words(path=paths[0], roots=roots, counts=counts, counted=None)
+    counts["words"] = merge_counts(paths, work / COUNTS_NAME)
+    return _Words(path=work / COUNTS_NAME, roots=roots, counts=counts, counted=None)
 
 
-def _plan(
-    config: TokenizerTrainConfig, files: Sequence[SourceFile], source_hash: str
-) -> dict[str, Any]:
+def _plan(config: TokenizerTrainConfig, words: _Words) -> dict[str, Any]:
     return {
+        "code_format": CODE_FORMAT,
         "tokenizer": to_dict(config),
-        "input": {file.name: file.size for file in files},
-        "input_sha256": source_hash,
+        "word_counts_roots": list(words.roots),
     }
-
-
-def _source_hash(units: Sequence[Unit], sink: Sink) -> str:
-    sink.phase("hash input", total=sum(unit.size for unit in units), unit="B")
-    digest = hashlib.sha256()
-    for unit in units:
-        digest.update(input_sha256(unit).encode())
-        sink.advance(unit.size)
-    return digest.hexdigest()
 
 
 def _finished(out: Path) -> TokenizerResult | None:
@@ -168,54 +195,46 @@ def _finished(out: Path) -> TokenizerResult | None:
     return TokenizerResult(out=out, sha256=manifest.tokenizer.sha256, report=report, reused=True)
 
 
-def _train(
-    units: Sequence[Unit], config: TokenizerTrainConfig, counts: _Counts, sink: Sink
-) -> Tokenizer:
-    sink.phase("read and count", total=sum(unit.size for unit in units), unit="B")
-    texts = _texts(units, config.read, counts, sink)
-    tokenizer = train_bpe(texts, vocab_size=config.vocab_size, min_frequency=config.min_frequency)
-    if not counts.documents:
-        raise BadInput(
-            "the input has no usable document"
-            + (f": all {counts.rejected:,} records were rejected" if counts.rejected else ""),
-            where=", ".join(sorted({span.file.name for unit in units for span in unit.spans})[:4]),
-            effect="no tokenizer was written",
-            fix="check --text-key and the encoding of the files",
-        )
-    reached = tokenizer.get_vocab_size()
+def _merge(words: _Words, config: TokenizerTrainConfig, sink: Sink) -> Tokenizer:
+    sink.phase("merge pairs", total=config.vocab_size, unit="entries")
+    table: pa.Table = read_counts(words.path)
+    merges = train_merges(
+        table["word"],
+        table["count"].to_numpy(),
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
+        progress=_Progress(sink),
+    )
+    reached = merges.vocab_size
     if reached < config.vocab_size and not config.allow_smaller:
         raise BadInput(
             f"the corpus yields only {reached:,} entries, {config.vocab_size:,} were asked for",
-            where=f"{counts.documents.total():,} documents, {counts.bytes.total():,} bytes",
+            where=f"{words.counts['documents']:,} documents, {words.counts['bytes']:,} bytes",
             effect="no tokenizer was written",
             fix=f"give more text, --vocab-size {reached}, or --allow-smaller",
         )
+    tokenizer = bpe_tokenizer(merges)
     add_control_tokens(tokenizer)
     return tokenizer
 
 
-def _texts(
-    units: Sequence[Unit], options: ReadOptions, counts: _Counts, sink: Sink
-) -> Iterator[str]:
-    for unit in units:
-        for document in read_unit(unit, options):
-            if isinstance(document, Document):
-                counts.documents[document.domain] += 1
-                counts.bytes[document.domain] += len(document.data)
-                yield document.data.decode("utf-8")
-            else:
-                counts.rejected += 1
-        sink.advance(unit.size)
-    sink.phase("merge pairs")
+class _Progress:
+    """Turns "so many so far" into steps for a sink."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink, self._done = sink, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self._sink.advance(done - self._done)
+        self._done = done
 
 
 def _publish(
     tokenizer: Tokenizer,
-    units: Sequence[Unit],
+    words: _Words,
     out: Path,
     config: TokenizerTrainConfig,
     plan: Mapping[str, Any],
-    counts: _Counts,
     sink: Sink,
 ) -> TokenizerResult:
     data = tokenizer_json(tokenizer)
@@ -224,8 +243,8 @@ def _publish(
     report = {
         **vocabulary_shape(vocabulary),
         "sha256": vocabulary.sha256,
-        "training_text": counts.tree(),
-        "compression": _compression(vocabulary, units, config, counts),
+        "training_text": words.counts,
+        "compression": _compression(vocabulary, words.counted, config),
     }
     write_atomic(out / TOKENIZER_NAME, data)
     write_atomic(out / CONFIG_NAME, tokenizer_config_json())
@@ -239,7 +258,7 @@ def _publish(
         plan=plan,
         input={},
         tokenizer=vocabulary.record(),
-        counts=counts.tree(),
+        counts=words.counts,
         keys_digest="",
         files=tuple(describe_file(out, name) for name in names),
     )
@@ -248,20 +267,38 @@ def _publish(
 
 
 def _compression(
-    vocabulary: Vocabulary, units: Sequence[Unit], config: TokenizerTrainConfig, counts: _Counts
+    vocabulary: Vocabulary, counted: CountResult | None, config: TokenizerTrainConfig
 ) -> dict[str, Any]:
     """Bytes per token on about `report_bytes` of each domain, the same documents for any run."""
-    chosen: dict[str, list[str]] = {domain: [] for domain in counts.documents}
-    for unit in units:
-        for document in read_unit(unit, config.read):
-            if isinstance(document, Document) and _in_sample(document, config, counts):
-                chosen[document.domain].append(document.data.decode("utf-8"))
+    if counted is None:
+        return {}
+    texts = {
+        domain: list(_report_texts(domain, counted, config)) for domain in counted.counts["domains"]
+    }
     return {
         domain: {**asdict(figures), "bytes_per_token": round(figures.bytes_per_token, 4)}
-        for domain, figures in compression(vocabulary, chosen).items()
+        for domain, figures in compression(vocabulary, texts).items()
     }
 
 
-def _in_sample(document: Document, config: TokenizerTrainConfig, counts: _Counts) -> bool:
-    share = config.report_bytes / counts.bytes[document.domain]
-    return keyed_u64_scalar(document.key, seed=0, purpose="tokenizer-report") <= share * _ALL_ONES
+def _report_texts(domain: str, counted: CountResult, config: TokenizerTrainConfig) -> Iterator[str]:
+    """Documents of a domain from as few units as hold enough of it, chosen by their keys."""
+    available, chosen = 0, []
+    for unit, domains in zip(counted.units, counted.domains_of_unit, strict=True):
+        if domain in domains and available < config.report_bytes:
+            available += domains[domain]["bytes"]
+            chosen.append(unit)
+    share = config.report_bytes / max(1, available)
+    for unit in chosen:
+        for document in read_unit(unit, config.read):
+            if (
+                isinstance(document, Document)
+                and document.domain == domain
+                and counted.sample.takes(document)
+                and _below(document.key, share)
+            ):
+                yield document.data.decode("utf-8")
+
+
+def _below(key: bytes, share: float) -> bool:
+    return keyed_u64_scalar(key, seed=0, purpose="tokenizer-report") <= share * _ALL_ONES
