@@ -16,7 +16,7 @@ TIKTOKEN_PATTERN says in one alternation what the three splits of `pretokenizer`
 
 - A later split sees the borders of an earlier one as ends of the text. So there are three kinds of
   text: digits, the Han and kana blocks, and the rest. Each class of the third split becomes one for
-  the rest and one for the blocks (which hold marks such as `・` beside letters), and `(?!\S)`, white
+  the rest and one for the blocks, which hold marks such as U+30FB beside letters. `(?!\S)`, white
   space or end, becomes "not followed by more of the rest".
 - What the third split does not match (control characters, unassigned code points) stays one piece
   up to the next match, which may begin with the last such character before a letter.
