@@ -74,6 +74,33 @@ def workers_option(function: Function) -> Function:
     )(function)
 
 
+def memory_option(function: Function) -> Function:
+    """--memory as bytes; never reaches a byte of the output."""
+    return click.option(
+        "--memory",
+        "memory_bytes",
+        callback=_size,
+        default="4G",
+        show_default=True,
+        metavar="SIZE",
+        help="Memory for counting, e.g. 512M or 8G; more is spilled to disk.",
+    )(function)
+
+
+def _size(context: click.Context, option: click.Parameter, value: str) -> int:
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+    text = value.strip().upper().removesuffix("IB").removesuffix("B")
+    factor = units.get(text[-1:], 1)
+    try:
+        size = float(text[:-1] if factor > 1 else text) * factor
+    except ValueError:
+        size = 0.0
+    if not 1 <= size < 1 << 60:
+        problem = f"{value!r} is no size; write for example 512M or 8G"
+        raise click.BadParameter(problem, ctx=context, param=option)
+    return int(size)
+
+
 def reading_options(function: Function) -> Function:
     """How records become documents: fields of `ReadOptions`."""
     for option in reversed(

@@ -201,6 +201,17 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
+def peak_memory_bytes() -> int:
+    """Largest resident set of this process or of any process that it started and waited for."""
+    import resource
+
+    kilobytes = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return kilobytes << 10
+
+
 def table(*columns: str) -> Table:
     """A plain table; columns that start with `>` are right-aligned numbers."""
     from rich import box

@@ -39,7 +39,7 @@ from dsv3data.io.manifest_file import (
     write_manifest,
 )
 from dsv3data.io.places import refuse_output_inside
-from dsv3data.io.sources import Document, discover, read_unit
+from dsv3data.io.sources import Document, read_unit
 from dsv3data.stages.counts import add_counts
 from dsv3data_tokenizer.bpe import add_control_tokens, tokenizer_config_json, tokenizer_json
 from dsv3data_tokenizer.config import TokenizerTrainConfig
@@ -118,20 +118,6 @@ def train_tokenizer(
         return _finished(out) or _publish(
             _merge(words, config, sink), words, out, config, plan, sink
         )
-
-
-def describe_input(
-    inputs: Sequence[Path], config: TokenizerTrainConfig, *, sink: Sink
-) -> dict[str, Any]:
-    """What a run would read, without reading it."""
-    files, skipped = discover(inputs, text_files=config.read.text_files)
-    if skipped:
-        sink.note(f"{len(skipped)} files of unknown kind are skipped, the first: {skipped[0]}")
-    return {
-        "files": len(files),
-        "input_bytes": sum(file.size for file in files),
-        "vocab_size": config.vocab_size,
-    }
 
 
 def _count(

@@ -12,12 +12,14 @@ from dsv3data_cli.options import (
     READING,
     as_overrides,
     config_options,
+    memory_option,
     output_options,
     reading_options,
     take,
+    workers_option,
     writing_options,
 )
-from dsv3data_cli.output import Output, quantity, table
+from dsv3data_cli.output import Output, duration, peak_memory_bytes, quantity, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,12 +39,23 @@ def tokenizer() -> None:
     default=None,
     help="Accept fewer entries when the corpus has no more pairs.",
 )
+@click.option(
+    "--counts",
+    "from_counts",
+    is_flag=True,
+    help="INPUTS are folders of `tokenizer count`; several add up.",
+)
+@workers_option
+@memory_option
 @writing_options
 @reading_options
 @config_options
 @output_options
 def train(
     inputs: tuple[Path, ...],
+    from_counts: bool,
+    workers: int,
+    memory_bytes: int,
     out: Path,
     fresh: bool,
     dry_run: bool,
@@ -58,19 +71,98 @@ def train(
     """
     from dsv3data.contracts.config import load_config
     from dsv3data_tokenizer.config import TokenizerTrainConfig
-    from dsv3data_tokenizer.train import describe_input, train_tokenizer
+    from dsv3data_tokenizer.forecast import forecast
+    from dsv3data_tokenizer.train import train_tokenizer
 
     reading = as_overrides(take(given, READING), prefix="read.")
     config = load_config(
         TokenizerTrainConfig, config_file, [*reading, *as_overrides(given), *overrides]
     )
     if dry_run:
-        facts = describe_input(inputs, config, sink=output.sink)
+        if from_counts:
+            raise click.UsageError("--dry-run forecasts counting; with --counts there is none")
+        facts = forecast(inputs, config, workers=workers, sink=output.sink)
         output.result(facts, lambda console: console.print(_facts(facts)))
         return
-    result = train_tokenizer(inputs, out=out, config=config, sink=output.sink, fresh=fresh)
-    tree = {"out": str(out), "reused": result.reused, **result.report}
+    result = train_tokenizer(
+        inputs,
+        out=out,
+        config=config,
+        sink=output.sink,
+        workers=workers,
+        memory_bytes=memory_bytes,
+        from_counts=from_counts,
+        fresh=fresh,
+    )
+    tree = {
+        "out": str(out),
+        "reused": result.reused,
+        "peak_memory_bytes": peak_memory_bytes(),
+        **result.report,
+    }
     output.result(tree, lambda console: _render(console, tree))
+
+
+@tokenizer.command("count", short_help="Documents to word counts, for several vocabularies.")
+@click.argument("inputs", nargs=-1, required=True, type=PATH)
+@workers_option
+@memory_option
+@click.option("--out", type=PATH, required=True, help="Output folder.")
+@click.option("--fresh", is_flag=True, help="Move old output aside and start anew.")
+@reading_options
+@config_options
+@output_options
+def count(
+    inputs: tuple[Path, ...],
+    workers: int,
+    memory_bytes: int,
+    out: Path,
+    fresh: bool,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    output: Output,
+    **given: Any,
+) -> None:
+    """Count the pre-tokens of the documents below INPUTS (files or folders).
+
+    Writes counts.arrow (word, count; sorted, so the same for any number of workers) and its
+    manifest. `tokenizer train --counts` takes one or several such folders; SQL engines that read
+    Arrow can query them.
+    """
+    from dsv3data.contracts.config import load_config
+    from dsv3data_tokenizer.count import CountConfig, count_corpus
+
+    reading = as_overrides(take(given, READING), prefix="read.")
+    config = load_config(CountConfig, config_file, [*reading, *overrides])
+    result = count_corpus(
+        inputs,
+        out=out,
+        config=config,
+        sink=output.sink,
+        workers=workers,
+        memory_bytes=memory_bytes,
+        fresh=fresh,
+    )
+    tree = {
+        "out": str(out),
+        "root": result.root,
+        "peak_memory_bytes": peak_memory_bytes(),
+        **result.counts,
+    }
+    output.result(tree, lambda console: _render_counts(console, tree))
+
+
+def _render_counts(console: Console, tree: dict[str, Any]) -> None:
+    made = table("domain", ">documents", ">text", ">share")
+    for name, figures in tree["domains"].items():
+        share = figures["bytes"] / tree["bytes"]
+        made.add_row(
+            name, f"{figures['documents']:,}", quantity(figures["bytes"], "B"), f"{share:.2%}"
+        )
+    console.print(made)
+    console.print(f"{tree['words']:,} unique words")
+    console.print(f"root {tree['root']}", soft_wrap=True)
+    console.print(f"written: {tree['out']}", soft_wrap=True, markup=False)
 
 
 def _facts(facts: dict[str, Any]) -> Any:
@@ -78,18 +170,24 @@ def _facts(facts: dict[str, Any]) -> Any:
     made.add_row("files", f"{facts['files']:,}")
     made.add_row("input", quantity(facts["input_bytes"], "B"))
     made.add_row("vocabulary", f"{facts['vocab_size']:,}")
+    made.add_row("unique words, about", quantity(facts["unique_words_estimate"], "words"))
+    made.add_row("counting, about", duration(facts["count_seconds_estimate"]))
+    made.add_row("memory, about", quantity(facts["memory_bytes_estimate"], "B"))
+    made.add_row("disk, about", quantity(facts["disk_bytes_estimate"], "B"))
     return made
 
 
 def _render(console: Console, tree: dict[str, Any]) -> None:
-    made = table("domain", ">documents", ">text", ">bytes per token")
+    made = table("domain", ">documents", ">text", ">share", ">bytes per token")
     domains = tree["training_text"]["domains"]
-    for name, figures in tree["compression"].items():
+    for name, figures in domains.items():
+        judged = tree["compression"].get(name)
         made.add_row(
             name,
-            f"{domains[name]['documents']:,}",
-            quantity(domains[name]["bytes"], "B"),
-            f"{figures['bytes_per_token']:.3f}",
+            f"{figures['documents']:,}",
+            quantity(figures["bytes"], "B"),
+            f"{figures['bytes'] / tree['training_text']['bytes']:.2%}",
+            f"{judged['bytes_per_token']:.3f}" if judged else "not read",
         )
     console.print(made)
     console.print(
@@ -97,5 +195,6 @@ def _render(console: Console, tree: dict[str, Any]) -> None:
         f"{tree['punctuation_break_tokens']:,} punctuation+newline tokens"
     )
     console.print(f"tokenizer {tree['sha256']}", soft_wrap=True)
+    console.print(f"peak memory {quantity(tree['peak_memory_bytes'], 'B')}")
     reused = "unchanged since an earlier run" if tree["reused"] else "written"
     console.print(f"{reused}: {tree['out']}", soft_wrap=True)

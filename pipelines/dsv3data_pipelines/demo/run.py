@@ -55,7 +55,8 @@ def run_demo(
     tokenizer = train_tokenizer(
         [out / "documents"],
         out=out / "tokenizer",
-        config=TokenizerTrainConfig(vocab_size=config.vocab_size),
+        config=TokenizerTrainConfig(vocab_size=config.vocab_size, unit_bytes=_UNIT_BYTES),
+        workers=workers,
         sink=sink,
     )
     sink.note(f"[3/6] {commands[1]}")
@@ -169,7 +170,8 @@ def _commands(out: Path, config: DemoConfig, workers: int) -> list[str]:
     sets = "".join(f" --set {override}" for override in _train_overrides(config))
     preset = shlex.quote(str(out / f"{_PRESET}.toml"))
     return [
-        f"dsv3data tokenizer train {documents} --vocab-size {config.vocab_size} --out {tokenizer}",
+        f"dsv3data tokenizer train {documents} --vocab-size {config.vocab_size} "
+        f"--set unit_bytes={_UNIT_BYTES} --workers {workers} --out {tokenizer}",
         f"dsv3data tokenize {documents} --tokenizer {tokenizer} --unit-bytes {_UNIT_BYTES} "
         f"--workers {workers} --out {tokens}",
         f"dsv3data pack {tokens} --context {config.context} --fim-rate {config.fim_rate} "
