@@ -9,47 +9,34 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from tokenizers import Tokenizer
 
 from dsv3data.contracts.config import config_hash, to_dict
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.keys import keyed_u64_scalar
-from dsv3data.contracts.manifest import (
-    MANIFEST_NAME,
-    TOKENIZER,
-    TOKENIZER_NAME,
-    WORD_COUNTS,
-    Manifest,
-)
+from dsv3data.contracts.manifest import MANIFEST_NAME, TOKENIZER, TOKENIZER_NAME, WORD_COUNTS
 from dsv3data.contracts.progress import Sink
 from dsv3data.encoding.vocabulary import Vocabulary, parse_vocabulary
-from dsv3data.io.atomic import remove_partials, set_aside, write_atomic
+from dsv3data.io.atomic import remove_partials, set_aside
 from dsv3data.io.ledger import Ledger
 from dsv3data.io.lock import OutputLock
-from dsv3data.io.manifest_file import (
-    check_file,
-    describe_file,
-    is_intact,
-    read_manifest,
-    write_manifest,
-)
+from dsv3data.io.manifest_file import check_file, is_intact, read_manifest
 from dsv3data.io.places import refuse_output_inside
 from dsv3data.io.sources import Document, read_unit
 from dsv3data.stages.counts import add_counts
-from dsv3data_tokenizer.bpe import add_control_tokens, tokenizer_config_json, tokenizer_json
+from dsv3data_tokenizer.bpe import add_control_tokens, tokenizer_json
 from dsv3data_tokenizer.config import TokenizerTrainConfig
 from dsv3data_tokenizer.count import COUNTS_NAME, CountConfig, CountResult, count_corpus
+from dsv3data_tokenizer.folder import REPORT_NAME, write_tokenizer_folder
+from dsv3data_tokenizer.ladder import cut_vocabulary
 from dsv3data_tokenizer.merges import bpe_tokenizer, train_merges
-from dsv3data_tokenizer.report import compression, vocabulary_shape
+from dsv3data_tokenizer.report import compression
 from dsv3data_tokenizer.word_counts import merge_counts, read_counts
 
-CONFIG_NAME = "tokenizer_config.json"
-REPORT_NAME = "report.json"
 # Raised when the same counts and config would give another tokenizer than before.
 CODE_FORMAT = 1
 _ALL_ONES = (1 << 64) - 1
@@ -84,6 +71,7 @@ def train_tokenizer(
     workers: int = 1,
     memory_bytes: int = 4 << 30,
     from_counts: bool = False,
+    ladder: Sequence[int] = (),
     fresh: bool = False,
 ) -> TokenizerResult:
     """Train on the documents below `inputs`; the folder appears complete or not at all.
@@ -94,6 +82,7 @@ def train_tokenizer(
     Args:
         workers, memory_bytes: of the counting phase; neither reaches a byte of the result.
         from_counts: `inputs` are folders of `dsv3data tokenizer count`, which add up.
+        ladder: sizes of smaller vocabularies to cut from the same merges, into OUT-SIZE.
 
     Raises:
         BadInput: no documents, or too few distinct pairs for the vocabulary.
@@ -115,9 +104,11 @@ def train_tokenizer(
         if not (out / MANIFEST_NAME).is_file():
             ledger.forget_plan()  # of a run that was refused or killed
         ledger.open_plan(plan)
-        return _finished(out) or _publish(
+        result = _finished(out) or _publish(
             _merge(words, config, sink), words, out, config, plan, sink
         )
+        _cut_ladder(result, ladder, words, config, sink)
+        return result
 
 
 def _count(
@@ -181,7 +172,8 @@ def _finished(out: Path) -> TokenizerResult | None:
     return TokenizerResult(out=out, sha256=manifest.tokenizer.sha256, report=report, reused=True)
 
 
-def _merge(words: _Words, config: TokenizerTrainConfig, sink: Sink) -> Tokenizer:
+def _merge(words: _Words, config: TokenizerTrainConfig, sink: Sink) -> bytes:
+    """tokenizer.json of the trained tokenizer."""
     sink.phase("merge pairs", total=config.vocab_size, unit="entries")
     table: pa.Table = read_counts(words.path)
     merges = train_merges(
@@ -201,7 +193,7 @@ def _merge(words: _Words, config: TokenizerTrainConfig, sink: Sink) -> Tokenizer
         )
     tokenizer = bpe_tokenizer(merges)
     add_control_tokens(tokenizer)
-    return tokenizer
+    return tokenizer_json(tokenizer)
 
 
 class _Progress:
@@ -216,40 +208,40 @@ class _Progress:
 
 
 def _publish(
-    tokenizer: Tokenizer,
+    data: bytes,
     words: _Words,
     out: Path,
     config: TokenizerTrainConfig,
     plan: Mapping[str, Any],
     sink: Sink,
 ) -> TokenizerResult:
-    data = tokenizer_json(tokenizer)
+    sink.phase(f"report {out.name}")
     vocabulary = parse_vocabulary(data, where="the trained tokenizer")
-    sink.phase("report")
-    report = {
-        **vocabulary_shape(vocabulary),
-        "sha256": vocabulary.sha256,
-        "training_text": words.counts,
-        "compression": _compression(vocabulary, words.counted, config),
-    }
-    write_atomic(out / TOKENIZER_NAME, data)
-    write_atomic(out / CONFIG_NAME, tokenizer_config_json())
-    write_atomic(
-        out / REPORT_NAME,
-        (json.dumps(report, ensure_ascii=False, indent=2) + "\n").encode("utf-8"),
+    figures = _compression(vocabulary, words.counted, config)
+    report = write_tokenizer_folder(
+        out, vocabulary, plan=plan, training_text=words.counts, compression=figures
     )
-    names = (TOKENIZER_NAME, CONFIG_NAME, REPORT_NAME)
-    manifest = Manifest(
-        format=TOKENIZER,
-        plan=plan,
-        input={},
-        tokenizer=vocabulary.record(),
-        counts=words.counts,
-        keys_digest="",
-        files=tuple(describe_file(out, name) for name in names),
-    )
-    write_manifest(out, manifest)
     return TokenizerResult(out=out, sha256=vocabulary.sha256, report=report, reused=False)
+
+
+def _cut_ladder(
+    result: TokenizerResult,
+    sizes: Sequence[int],
+    words: _Words,
+    config: TokenizerTrainConfig,
+    sink: Sink,
+) -> None:
+    """Smaller vocabularies from the same merges, each a tokenizer folder OUT-SIZE of its own."""
+    data = (result.out / TOKENIZER_NAME).read_bytes()
+    for size in sizes:
+        out = result.out.with_name(f"{result.out.name}-{size}")
+        rung = cut_vocabulary(data, size)
+        cut = replace(config, vocab_size=size)
+        plan = {**_plan(cut, words), "cut_from": result.sha256}
+        with OutputLock(out):
+            Ledger(out).open_plan(plan)
+            if _finished(out) is None:
+                _publish(rung, words, out, cut, plan, sink)
 
 
 def _compression(

@@ -30,6 +30,14 @@ def tokenizer() -> None:
     """Train DeepSeek-V3's byte-level BPE tokenizer."""
 
 
+def _sizes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in value.split(",")) if value else ()
+    except ValueError:
+        problem = f"{value!r} is not numbers with commas"
+        raise click.BadParameter(problem, ctx=context, param=option) from None
+
+
 @tokenizer.command("train", short_help="Documents to a tokenizer.")
 @click.argument("inputs", nargs=-1, required=True, type=PATH)
 @click.option("--vocab-size", type=int, help="Model entries.  [default: 128000]")
@@ -38,6 +46,12 @@ def tokenizer() -> None:
     "--allow-smaller/--no-allow-smaller",
     default=None,
     help="Accept fewer entries when the corpus has no more pairs.",
+)
+@click.option(
+    "--ladder",
+    callback=_sizes,
+    metavar="SIZES",
+    help="Also cut smaller vocabularies, e.g. 32000,64000, into OUT-32000 and OUT-64000.",
 )
 @click.option(
     "--counts",
@@ -54,6 +68,7 @@ def tokenizer() -> None:
 def train(
     inputs: tuple[Path, ...],
     from_counts: bool,
+    ladder: tuple[int, ...],
     workers: int,
     memory_bytes: int,
     out: Path,
@@ -92,6 +107,7 @@ def train(
         workers=workers,
         memory_bytes=memory_bytes,
         from_counts=from_counts,
+        ladder=ladder,
         fresh=fresh,
     )
     tree = {
