@@ -36,6 +36,7 @@ from dsv3data_tokenizer.word_counts import offsets_and_bytes
 FIRST_BYTE_ID = len(special_tokens.IN_VOCABULARY)
 FIRST_MERGE_ID = FIRST_BYTE_ID + 256
 _MERGES_AT_ONCE = 1000
+_PAIRS_AT_FIRST = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +139,15 @@ class _Trainer:
         corpus = _lay_out(words, counts)
         weights, numbers = np.zeros((2, 256, 256), dtype=np.int64)
         kernels.count_byte_pairs(corpus, FIRST_BYTE_ID, weights, numbers)
-        n_pairs = _with_reserve(np.count_nonzero(numbers))
+        n_places = int(numbers.sum())
+        n_pairs = _with_reserve(max(np.count_nonzero(numbers), min(n_places, _PAIRS_AT_FIRST)))
         self._state = kernels.State(
             corpus=corpus,
             lengths=np.zeros(most_tokens, dtype=np.int64),
             pairs=_empty_pairs(n_pairs),
             heap=_empty_heap(n_pairs),
             neighbours=kernels.Neighbours(*np.zeros((6, most_tokens), dtype=np.int64)),
-            places=np.empty(_with_reserve(numbers.sum()), dtype=np.uint32),
+            places=np.empty(_with_reserve(n_places), dtype=np.uint32),
             scalars=np.zeros(kernels.N_SCALARS, dtype=np.int64),
         )
         self._state.lengths[FIRST_BYTE_ID:FIRST_MERGE_ID] = 1

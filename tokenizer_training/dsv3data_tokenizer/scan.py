@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dsv3data_tokenizer.compiled import compiled, load_u64, trailing_zeros
+from dsv3data_tokenizer.compiled import compiled, inlined, load_u64, trailing_zeros
 from dsv3data_tokenizer.unicode_classes import (
     ASCII_LETTER,
     ASCII_PUNCTUATION,
@@ -46,11 +46,11 @@ _NO_BITS = np.uint64(0)
 _LETTERS = LETTER | ASCII_LETTER
 _PUNCTUATIONS = PUNCTUATION | ASCII_PUNCTUATION
 _BLANKS = SPACE | BLANK | LINE_BREAK
-# What may lead letters, besides a mark of punctuation before ASCII letters.
+# What may lead letters, besides an ASCII mark of punctuation before ASCII letters.
 _LEADING = SPACE | BLANK | OTHER
 # Other kinds of segment than the one with words: the first two splits cut in front of these.
 _OTHER_SEGMENTS = NUMBER | HAN_OTHER | HAN_LETTER | HAN_PUNCTUATION
-_NOTHING = 0  # the class of what follows the text
+_LINE_FEED, _RETURN = 10, 13
 
 
 class Scanner:
@@ -107,36 +107,36 @@ def _scan(
     return count
 
 
-@compiled
+@inlined
 def _piece_end(data: NDArray[np.uint8], start: int, stop: int, classes: NDArray[np.uint16]) -> int:
-    """End of the piece that begins at `start`; the order of the cases is that of the patterns."""
-    kind, second = _character(data, start, classes)
+    """End of the piece that begins at `start`. Runs and the one character that may lead them."""
+    kind, position = _character(data, start, classes)
+    if not kind & _LETTERS and position < stop:
+        following, third = _character(data, position, classes)
+        if kind == ASCII_PUNCTUATION and following == ASCII_LETTER:
+            return _ascii_letters_end(data, third, stop)
+        if (
+            (kind & _LEADING and following & _LETTERS)
+            or (kind == SPACE and following & _PUNCTUATIONS)
+            or (kind == HAN_OTHER and following == HAN_LETTER)
+        ):
+            kind, position = following, third
     if kind & _LETTERS:
-        return _letters_end(data, second, stop, classes)
-    following, third = _NOTHING, second
-    if second < stop:
-        following, third = _character(data, second, classes)
-    if kind == ASCII_PUNCTUATION and following == ASCII_LETTER:
-        return _ascii_letters_end(data, third, stop)
-    if kind & _LEADING and following & _LETTERS:
-        return _letters_end(data, third, stop, classes)
+        return _letters_end(data, position, stop, classes)
     if kind & _PUNCTUATIONS:
-        return _punctuation_end(data, second, stop, classes)
-    if kind == SPACE and following & _PUNCTUATIONS:
-        return _punctuation_end(data, third, stop, classes)
+        return _punctuation_end(data, position, stop, classes)
     if kind & _BLANKS:
         return _blanks_end(data, start, stop, classes)
     if kind == NUMBER:
-        return _digits_end(data, second, third, following, stop, classes)
+        return _digits_end(data, position, stop, classes)
     if kind == OTHER:
-        return _others_end(data, second, stop, classes, OTHER, _LETTERS)
-    if kind == HAN_OTHER and following != HAN_LETTER:
-        return _others_end(data, second, stop, classes, HAN_OTHER, HAN_LETTER)
-    run = HAN_PUNCTUATION if kind == HAN_PUNCTUATION else HAN_LETTER
-    return _run_end(data, second, stop, classes, run)
+        return _others_end(data, position, stop, classes, OTHER, _LETTERS)
+    if kind == HAN_OTHER:
+        return _others_end(data, position, stop, classes, HAN_OTHER, HAN_LETTER)
+    return _run_end(data, position, stop, classes, kind)
 
 
-@compiled
+@inlined
 def _character(
     data: NDArray[np.uint8], position: int, classes: NDArray[np.uint16]
 ) -> tuple[int, int]:
@@ -159,7 +159,7 @@ def _character(
     return classes[code], position + 4
 
 
-@compiled
+@inlined
 def _run_end(
     data: NDArray[np.uint8], position: int, stop: int, classes: NDArray[np.uint16], wanted: int
 ) -> int:
@@ -172,7 +172,7 @@ def _run_end(
     return position
 
 
-@compiled
+@inlined
 def _ascii_letters_end(data: NDArray[np.uint8], position: int, stop: int) -> int:
     """`[A-Za-z]*`."""
     while position < stop:
@@ -185,7 +185,7 @@ def _ascii_letters_end(data: NDArray[np.uint8], position: int, stop: int) -> int
     return stop
 
 
-@compiled
+@inlined
 def _letters_end(
     data: NDArray[np.uint8], position: int, stop: int, classes: NDArray[np.uint16]
 ) -> int:
@@ -200,35 +200,33 @@ def _letters_end(
         position = end
 
 
-@compiled
+@inlined
 def _punctuation_end(
     data: NDArray[np.uint8], position: int, stop: int, classes: NDArray[np.uint16]
 ) -> int:
     r"""`[\p{P}\p{S}]*[\r\n]*`."""
     position = _run_end(data, position, stop, classes, _PUNCTUATIONS)
-    return _run_end(data, position, stop, classes, LINE_BREAK)
+    while position < stop and (data[position] == _LINE_FEED or data[position] == _RETURN):
+        position += 1
+    return position
 
 
-@compiled
+@inlined
 def _digits_end(
-    data: NDArray[np.uint8],
-    second: int,
-    third: int,
-    following: int,
-    stop: int,
-    classes: NDArray[np.uint16],
+    data: NDArray[np.uint8], position: int, stop: int, classes: NDArray[np.uint16]
 ) -> int:
-    r"""`\p{N}{1,3}`, given the second character's class and where the third one begins."""
-    if following != NUMBER:
-        return second
-    if third < stop:
-        kind, end = _character(data, third, classes)
-        if kind == NUMBER:
-            return end
-    return third
+    r"""`\p{N}{0,2}`."""
+    for _ in range(2):
+        if position == stop:
+            break
+        kind, following = _character(data, position, classes)
+        if kind != NUMBER:
+            break
+        position = following
+    return position
 
 
-@compiled
+@inlined
 def _blanks_end(data: NDArray[np.uint8], start: int, stop: int, classes: NDArray[np.uint16]) -> int:
     r"""`\s*[\r\n]+|\s+(?!\S)|\s+`: up to the last line break; else all but the last blank, which
     leads the next word, unless the segment ends here."""

@@ -18,7 +18,7 @@ import pyarrow.ipc
 from numpy.typing import NDArray
 
 from dsv3data.io.atomic import atomic_writer
-from dsv3data_tokenizer.compiled import compiled, load_u64, signed
+from dsv3data_tokenizer.compiled import compiled, inlined, load_u64, signed
 from dsv3data_tokenizer.scan import PADDING_BYTES, Scanner
 from dsv3data_tokenizer.unicode_classes import scanner_classes
 
@@ -124,7 +124,7 @@ class WordCounts:
 
     def _make_room(self, word_bytes: int) -> None:
         """Room for one more word of this size, and for as many again as there are."""
-        if not _has_slot(self._used[0], len(self._table)):
+        if not _has_slot(int(self._used[0]), len(self._table)):
             larger = np.zeros((2 * len(self._table), 4), dtype=np.int64)
             _rehash(self._table, larger)
             self._table = larger
@@ -360,7 +360,7 @@ def _count(
             table[slot, _TAG] = signed(tag)
             table[slot, _START] = used[1]
             table[slot, _LENGTH] = length
-            arena[used[1] : used[1] + length] = data[begin:end]
+            _copy(data, begin, length, arena, used[1])
             used[0] += 1
             used[1] += length
         table[slot, _COUNT] += weights[number * step]
@@ -368,13 +368,25 @@ def _count(
     return len(ends)
 
 
-@compiled
+@inlined
+def _copy(
+    source: NDArray[np.uint8],
+    source_start: int,
+    length: int,
+    target: NDArray[np.uint8],
+    target_start: int,
+) -> None:
+    for place in range(length):
+        target[target_start + place] = source[source_start + place]
+
+
+@inlined
 def _has_slot(words: int, slots: int) -> bool:
     """At most three slots of four are taken."""
     return 4 * (words + 1) <= 3 * slots
 
 
-@compiled
+@inlined
 def _tag(data: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     """uint64: the word itself if shorter than 8 bytes, else a hash of its 8-byte blocks, of which
     the last two may overlap."""
@@ -392,12 +404,12 @@ def _tag(data: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     return (tag ^ (tag >> _FOLD_LAST)) | _LONG_TAG
 
 
-@compiled
+@inlined
 def _first_slot(tag: np.uint64) -> int:
     return signed((tag * _MULTIPLIER) >> _SLOT_SHIFT)
 
 
-@compiled
+@inlined
 def _equal(
     left: NDArray[np.uint8],
     left_start: int,
@@ -432,5 +444,4 @@ def _gather(
     out: NDArray[np.uint8],
 ) -> None:
     for row in range(len(rows)):
-        start = rows[row, _START]
-        out[offsets[row] : offsets[row + 1]] = arena[start : start + rows[row, _LENGTH]]
+        _copy(arena, rows[row, _START], rows[row, _LENGTH], out, offsets[row])
