@@ -17,6 +17,7 @@ from dsv3data_cli.commands.inspect import inspect
 from dsv3data_cli.commands.pack import pack
 from dsv3data_cli.commands.tokenize import tokenize
 from dsv3data_cli.commands.tokenizer import tokenizer
+from dsv3data_cli.commands.tokenizer_report import report
 from dsv3data_cli.commands.train import train
 from dsv3data_cli.commands.verify import verify
 
@@ -46,6 +47,7 @@ def cli() -> None:
     """
 
 
+tokenizer.add_command(report)
 for command in (demo, doctor, tokenizer, tokenize, pack, verify, inspect, train):
     cli.add_command(command)
 

@@ -4,31 +4,57 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 Series = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 720, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 16, 36
+# Where many lines have their names: right of the lines instead of over them.
+_NAMES_WIDTH, _MANY = 130, 3
+# Colours of the page's style.
+_COLOURS = 8
+# Width of a character of a label, about.
+_CHARACTER = 7
 
 
-def line_chart(series: Mapping[str, Series], *, x_label: str, y_label: str) -> str:
-    """Lines over a common x axis; each series is a list of finite (x, y) points.
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A value and, where there is one, its interval."""
 
-    Points that are not finite are left out. No series, or none with points, gives an empty frame.
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def line_chart(
+    series: Mapping[str, Series],
+    *,
+    x_label: str,
+    y_label: str,
+    x_scale: Literal["linear", "log"] = "linear",
+) -> str:
+    """Lines over a common x axis; each series is a list of (x, y) points.
+
+    Points that are not finite are left out; on a log scale also those with x of 0 or less, and the
+    values of x themselves are its ticks. No points give an empty frame.
     """
-    points = [
-        point for values in series.values() for point in values if all(map(math.isfinite, point))
-    ]
-    x_ticks = _ticks([x for x, _ in points])
+    log = x_scale == "log"
+    drawn = {name: _drawable(values, log) for name, values in series.items()}
+    points = [point for values in drawn.values() for point in values]
+    x_values = [x for x, _ in points]
+    x_ticks = _log_ticks(x_values) if log else _ticks(x_values)
     y_ticks = _ticks([y for _, y in points])
-    x = _Scale(x_ticks[0], x_ticks[-1], _LEFT, _WIDTH - _RIGHT)
+    right = _WIDTH - (_NAMES_WIDTH if len(series) >= _MANY else _RIGHT)
+    x = _Scale(x_ticks[0], x_ticks[-1], _LEFT, right, log=log)
     y = _Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
-    parts = [_grid(x_ticks, y_ticks, x, y)]
-    for number, values in enumerate(series.values()):
-        path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in values if math.isfinite(a + b))
-        parts.append(f'<polyline class="line series-{number % 4}" points="{path}"/>')
-    parts.append(_labels(list(series), x_label, y_label))
+    parts = [_grid(x_ticks, y_ticks, x, y, right)]
+    for number, values in enumerate(drawn.values()):
+        path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in values)
+        parts.append(f'<polyline class="line series-{number % _COLOURS}" points="{path}"/>')
+    parts.append(_labels(list(series), x_label, y_label, right))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(y_label)} over '
         f'{escape(x_label)}">{"".join(parts)}</svg>'
@@ -54,15 +80,98 @@ def bar_chart(values: Mapping[str, float], *, unit: str) -> str:
     return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">{"".join(parts)}</svg>'
 
 
-class _Scale:
-    """Linear map of [low, high] to pixels."""
+def grouped_bars(groups: Mapping[str, Sequence[Bar]], names: Sequence[str], *, unit: str) -> str:
+    """Horizontal bars from 0 on, one for each name in every group, with intervals as whiskers.
 
-    def __init__(self, low: float, high: float, start: float, stop: float) -> None:
-        self._low, self._span = low, (high - low) or 1.0
+    `names` are the legend; a group has a bar for each. Values are finite and not negative.
+    """
+    bar, gap = 16, 12
+    label_width = min(220, 24 + _CHARACTER * max(map(len, groups), default=0))
+    legend = 26 if len(names) > 1 else 4
+    height = legend + len(groups) * (bar * len(names) + gap)
+    largest = max((_end(one) for bars in groups.values() for one in bars), default=0.0) or 1.0
+    scale = _Scale(0.0, largest, label_width, _WIDTH - 90)
+    parts = [_legend_row(names, label_width)] if len(names) > 1 else []
+    for number, (group, bars) in enumerate(groups.items()):
+        top = legend + number * (bar * len(names) + gap)
+        parts.append(
+            f'<text class="label" x="{label_width - 8}" y="{top + bar * len(bars) / 2 + 4:.1f}" '
+            f'text-anchor="end">{escape(_shortened(group, label_width - 12))}</text>'
+        )
+        parts += [_bar(one, place, top + place * bar, bar, scale) for place, one in enumerate(bars)]
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(unit)}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _end(bar: Bar) -> float:
+    return max(bar.value, bar.high or 0.0)
+
+
+def _bar(bar: Bar, place: int, top: int, height: int, scale: _Scale) -> str:
+    start, stop = scale.at(0.0), scale.at(bar.value)
+    parts = [
+        f'<rect class="fill-{place % _COLOURS}" x="{start:.1f}" y="{top + 1}" '
+        f'width="{max(1.0, stop - start):.1f}" height="{height - 2}"/>'
+    ]
+    if bar.low is not None and bar.high is not None:
+        low, high, middle = scale.at(bar.low), scale.at(bar.high), top + height / 2
+        parts.append(
+            f'<path class="whisker" d="M{low:.1f} {middle}H{high:.1f}'
+            f'M{low:.1f} {middle - 3}v6M{high:.1f} {middle - 3}v6"/>'
+        )
+    parts.append(
+        f'<text class="label" x="{scale.at(_end(bar)) + 8:.1f}" y="{top + height - 4}">'
+        f"{bar.value:#.3g}</text>"
+    )
+    return "".join(parts)
+
+
+def _legend_row(names: Sequence[str], left: int) -> str:
+    room = (_WIDTH - left) // len(names)
+    return "".join(
+        f'<rect class="fill-{number % _COLOURS}" x="{left + number * room}" y="4" width="12" '
+        f'height="12"/><text class="label" x="{left + number * room + 18}" y="14">'
+        f"{escape(_shortened(name, room - 24))}</text>"
+        for number, name in enumerate(names)
+    )
+
+
+def _shortened(text: str, width: float) -> str:
+    """As much of a label as has room."""
+    most = max(1, int(width / _CHARACTER))
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+class _Scale:
+    """Linear (or logarithmic) map of [low, high] to pixels."""
+
+    def __init__(
+        self, low: float, high: float, start: float, stop: float, *, log: bool = False
+    ) -> None:
+        self._of = math.log if log else float
+        self._low = self._of(low)
+        self._span = (self._of(high) - self._low) or 1.0
         self._start, self._length = start, stop - start
 
     def at(self, value: float) -> float:
-        return self._start + (value - self._low) / self._span * self._length
+        return self._start + (self._of(value) - self._low) / self._span * self._length
+
+
+def _drawable(values: Series, log: bool) -> Series:
+    return [
+        (x, y) for x, y in values if math.isfinite(x) and math.isfinite(y) and (x > 0 or not log)
+    ]
+
+
+def _log_ticks(values: Sequence[float]) -> list[float]:
+    """The values, thinned out to at most ten."""
+    distinct = sorted(set(values)) or [1.0]
+    if len(distinct) == 1:
+        distinct.append(2 * distinct[0])
+    step = -(-len(distinct) // 10)
+    return [*distinct[:-1][::step], distinct[-1]]
 
 
 def _ticks(values: Sequence[float], count: int = 5) -> list[float]:
@@ -79,34 +188,37 @@ def _ticks(values: Sequence[float], count: int = 5) -> list[float]:
     return [step * number for number in range(first, last + 1)]
 
 
-def _grid(x_ticks: Sequence[float], y_ticks: Sequence[float], x: _Scale, y: _Scale) -> str:
+def _grid(
+    x_ticks: Sequence[float], y_ticks: Sequence[float], x: _Scale, y: _Scale, right: int
+) -> str:
     lines = [
-        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y.at(tick):.1f}" '
+        f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y.at(tick):.1f}" '
         f'y2="{y.at(tick):.1f}"/><text class="tick" x="{_LEFT - 6}" y="{y.at(tick) + 4:.1f}" '
         f'text-anchor="end">{tick:g}</text>'
         for tick in y_ticks
     ]
     lines += [
         f'<text class="tick" x="{x.at(tick):.1f}" y="{_HEIGHT - _BOTTOM + 16}" '
-        f'text-anchor="middle">{tick:g}</text>'
+        f'text-anchor="middle">{tick:,.7g}</text>'
         for tick in x_ticks
     ]
     return "".join(lines)
 
 
-def _labels(names: Sequence[str], x_label: str, y_label: str) -> str:
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+def _labels(names: Sequence[str], x_label: str, y_label: str, right: int) -> str:
+    middle = (_LEFT + right) / 2
     parts = [
         f'<text class="label" x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">'
         f"{escape(x_label)}</text>",
         f'<text class="label" x="14" y="{_HEIGHT / 2}" text-anchor="middle" '
         f'transform="rotate(-90 14 {_HEIGHT / 2})">{escape(y_label)}</text>',
     ]
-    for number, name in enumerate(names):
+    left = _WIDTH - 170 if right == _WIDTH - _RIGHT else right + 12
+    for number, name in enumerate(names[: (_HEIGHT - _TOP) // 18]):
         top = _TOP + 8 + 18 * number
         parts.append(
-            f'<line class="line series-{number % 4}" x1="{_WIDTH - 170}" x2="{_WIDTH - 146}" '
-            f'y1="{top}" y2="{top}"/><text class="label" x="{_WIDTH - 140}" y="{top + 4}">'
-            f"{escape(name)}</text>"
+            f'<line class="line series-{number % _COLOURS}" x1="{left}" x2="{left + 24}" '
+            f'y1="{top}" y2="{top}"/><text class="label" x="{left + 30}" y="{top + 4}">'
+            f"{escape(_shortened(name, _WIDTH - left - 30))}</text>"
         )
     return "".join(parts)

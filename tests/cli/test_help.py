@@ -78,6 +78,7 @@ _PRESET = load_config(TrainConfig, Path(str(SNAPSHOTS)).parents[2] / "configs" /
 DEFAULTS: dict[str, list[Any]] = {
     "demo": [_PRESET],
     "tokenizer train": [TokenizerTrainConfig(), ReadOptions()],
+    "tokenizer report": [ReadOptions()],
     "tokenize": [TokenizeConfig(), ReadOptions()],
     "pack": [PackConfig()],
     "train": [TrainConfig()],
@@ -109,7 +110,14 @@ def test_stated_defaults_are_those_of_the_config(name: str) -> None:
         owner = next(config for config in DEFAULTS[name] if hasattr(config, option))
         value = getattr(owner, option)
         assert text == WORDS.get(value, str(value)), option
-    expected = {"demo": 1, "tokenizer train": 7, "tokenize": 6, "pack": 3, "train": 0}
+    expected = {
+        "demo": 1,
+        "tokenizer train": 7,
+        "tokenizer report": 5,
+        "tokenize": 6,
+        "pack": 3,
+        "train": 0,
+    }
     assert len(stated) == expected[name]
 
 

@@ -20,8 +20,9 @@ from dsv3data.encoding.vocabulary import load_vocabulary
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.io.sources import ReadOptions
 from dsv3data_tokenizer.config import TokenizerTrainConfig
+from dsv3data_tokenizer.debias import punctuation_break_ids
 from dsv3data_tokenizer.forecast import forecast
-from dsv3data_tokenizer.report import punctuation_break_tokens, vocabulary_shape
+from dsv3data_tokenizer.judge.vocabulary import vocabulary_shape
 from dsv3data_tokenizer.train import TokenizerResult, train_tokenizer
 from folders import everything, flip_bit
 from tiny_data import VOCAB_SIZE, write_jsonl, write_texts
@@ -244,7 +245,7 @@ def test_the_report_reads_a_keyed_sample_of_a_big_domain(tiny_corpus: Path, tmp_
 def test_the_shape_of_the_vocabulary(tiny_tokenizer: Path) -> None:
     vocabulary = load_vocabulary(tiny_tokenizer)
     shape = vocabulary_shape(vocabulary)
-    found = punctuation_break_tokens(vocabulary)
+    found = punctuation_break_ids(vocabulary)
     assert shape["punctuation_break_tokens"] == len(found) > 0
     assert {vocabulary.token_bytes[token] for token in found} >= {b".\n", b"\n".join([b",", b""])}
     for token in found:

@@ -13,13 +13,12 @@ from dsv3data.io.atomic import write_atomic
 from dsv3data.io.manifest_file import describe_file, write_manifest
 from dsv3data_tokenizer.bpe import tokenizer_config_json
 from dsv3data_tokenizer.card import CARD_NAME, tokenizer_card
-from dsv3data_tokenizer.debias import debias_json, debias_table
+from dsv3data_tokenizer.debias import DEBIAS_NAME, debias_json, debias_table
 from dsv3data_tokenizer.exports import TIKTOKEN_NAME, tiktoken_ranks
-from dsv3data_tokenizer.report import vocabulary_shape
+from dsv3data_tokenizer.judge.vocabulary import vocabulary_shape
 
 CONFIG_NAME = "tokenizer_config.json"
 REPORT_NAME = "report.json"
-DEBIAS_NAME = "debias.json"
 
 
 def write_tokenizer_folder(

@@ -32,9 +32,9 @@ from dsv3data_tokenizer.bpe import add_control_tokens, tokenizer_json
 from dsv3data_tokenizer.config import TokenizerTrainConfig
 from dsv3data_tokenizer.count import COUNTS_NAME, CountConfig, CountResult, count_corpus
 from dsv3data_tokenizer.folder import REPORT_NAME, write_tokenizer_folder
+from dsv3data_tokenizer.judge.compression import compression
 from dsv3data_tokenizer.ladder import cut_vocabulary
 from dsv3data_tokenizer.merges import bpe_tokenizer, train_merges
-from dsv3data_tokenizer.report import compression
 from dsv3data_tokenizer.word_counts import merge_counts, read_counts
 
 # Raised when the same counts and config would give another tokenizer than before.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def tokenizer() -> None:
-    """Train DeepSeek-V3's byte-level BPE tokenizer."""
+    """Train and judge DeepSeek-V3's byte-level BPE tokenizer."""
 
 
 def _sizes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...]:

@@ -1,0 +1,130 @@
+"""`dsv3data tokenizer report` as a user gives it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dsv3data_cli.main import run
+from folders import everything
+from run_cli import CliResult
+from tiny_data import write_texts
+
+Cli = Callable[..., CliResult]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    def call(*arguments: str | Path) -> CliResult:
+        capsys.readouterr()
+        code = run(["tokenizer", "report", *map(str, arguments)])
+        printed = capsys.readouterr()
+        return CliResult(code, printed.out, printed.err)
+
+    return call
+
+
+def test_tables_for_people(cli: Cli, tiny_tokenizer: Path, tiny_corpus: Path) -> None:
+    before = everything(tiny_tokenizer)
+    result = cli(tiny_tokenizer, tiny_corpus, "--against", tiny_tokenizer, "--sample-mb", "0.02")
+    assert result.code == 0, result.err
+    for expected in (
+        "bytes per token",
+        "tokenizer (2)",
+        "+0.0 %",
+        "punctuation+newline tokens",
+        "unused here",
+        "worst documents",
+        "1,500",
+    ):
+        assert expected in result.out
+    assert [line.split(":")[0] for line in result.err.splitlines()] == [
+        "read documents",
+        "encode",
+        "encode",
+        "report",
+    ]
+    assert everything(tiny_tokenizer) == before
+
+
+def test_json_is_the_whole_tree(cli: Cli, tiny_tokenizer: Path, tiny_corpus: Path) -> None:
+    result = cli(tiny_tokenizer, tiny_corpus, "--json", "--sample-mb", "0.02")
+    assert result.code == 0
+    tree = json.loads(result.out, parse_constant=pytest.fail)
+    assert list(tree) == [
+        "folder",
+        "tokenizers",
+        "sample",
+        "intervals",
+        "compression",
+        "growth",
+        "vocabulary",
+        "worst_documents",
+    ]
+    assert all(row["bytes"] <= 20_000 for row in tree["sample"]["domains"].values())
+    quiet = cli(tiny_tokenizer, tiny_corpus, "--json", "--quiet", "--sample-mb", "0.02")
+    assert (quiet.err, json.loads(quiet.out)) == ("", tree)
+
+
+def test_reading_options_and_languages(cli: Cli, tiny_tokenizer: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    rows = [{"body": f"text {n}", "kind": "a", "lang": "en"} for n in range(3)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    options = ["--text-key", "body", "--domain-key", "kind", "--language-key", "lang"]
+    tree = cli(tiny_tokenizer, path, *options, "--json").json
+    assert list(tree["compression"]["domains"]) == ["a"]
+    assert list(tree["compression"]["languages"]) == ["en"]
+    assert "language" in cli(tiny_tokenizer, path, *options).out
+
+
+def test_a_page(cli: Cli, tiny_tokenizer: Path, tiny_corpus: Path, tmp_path: Path) -> None:
+    page = tmp_path / "new" / "page.html"
+    page.parent.mkdir()
+    result = cli(tiny_tokenizer, tiny_corpus, "--html", page, "--sample-mb", "0.02")
+    assert result.code == 0
+    assert result.out.splitlines()[-1] == f"page: {page}"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "x"])
+def test_sizes_that_are_usage_errors(
+    cli: Cli, tiny_tokenizer: Path, tiny_corpus: Path, size: str
+) -> None:
+    result = cli(tiny_tokenizer, tiny_corpus, "--sample-mb", size)
+    assert result.code == 2
+    assert "--sample-mb" in result.err
+
+
+def test_what_cannot_be_read_is_exit_code_3(
+    cli: Cli, tiny_tokenizer: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    for arguments in (
+        (tmp_path, tiny_corpus),
+        (tiny_tokenizer, tmp_path),
+        (tiny_tokenizer, tiny_corpus, "--against", tmp_path / "none"),
+        (tiny_tokenizer, tiny_corpus, "--language-key", "tongue"),
+    ):
+        result = cli(*arguments, "-q")
+        assert (result.code, result.out) == (3, "")
+        assert [line.split(":")[0] for line in result.err.splitlines()] == [
+            "error",
+            "where",
+            "effect",
+            "fix",
+        ]
+
+
+def test_hostile_texts_and_names_cannot_drive_the_terminal(
+    cli: Cli, tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    name = "[red]\x1b[2J\u202e"
+    path = write_texts(tmp_path / f"{name}.jsonl", ["\x1b[31m[bold]\u202e" * 40, "[/x] \x9b"])
+    other = tmp_path / f"{name}.json"
+    other.write_bytes((tiny_tokenizer / "tokenizer.json").read_bytes())
+    result = cli(tiny_tokenizer, path, "--against", other)
+    assert result.code == 0
+    assert not set("\x1b\x9b\u202e") & set(result.out + result.err)
+    assert "[red]␛[2J" in result.out
