@@ -65,6 +65,11 @@ def test_tables_have_a_cell_for_each_value() -> None:
     reader = Reader(html_table(("a", "b"), [("1", "2"), ("3", "4")]))
     assert (reader.tags.count("th"), reader.tags.count("td")) == (2, 4)
     assert "thead" in reader.tags
+    kinds = [value for name, value in reader.attributes if name == "class"]
+    assert kinds == ["wide", *["text", "number"] * 3]
+    reader = Reader(html_table(("a", "b", "c"), [("1", "2", "3")], text_columns=(0, 2)))
+    kinds = [value for name, value in reader.attributes if name == "class"]
+    assert kinds == ["wide", *["text", "number", "text"] * 2]
 
 
 def test_the_page_of_the_demo_holds_every_figure() -> None:

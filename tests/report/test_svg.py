@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsv3data.report.svg import _ticks, bar_chart, line_chart
+from dsv3data.report.svg import Bar, _log_ticks, _ticks, bar_chart, grouped_bars, line_chart
 
 NUMBERS = st.floats(-1e30, 1e30) | st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1e17])
 
@@ -112,3 +112,94 @@ def test_bars() -> None:
 )
 def test_bars_without_sense_are_still_drawn(values: dict[str, float]) -> None:
     drawn(bar_chart(values, unit="x"))
+
+
+def test_a_log_scale_puts_doublings_at_equal_distances() -> None:
+    points = [(1000.0 * 2**number, float(number)) for number in range(8)]
+    svg = line_chart({"a": points}, x_label="size", y_label="y", x_scale="log")
+    places = [float(point.split(",")[0]) for point in lines(svg)[0].split()]
+    steps = [b - a for a, b in pairwise(places)]
+    assert steps == pytest.approx([steps[0]] * 7, abs=0.2)
+    words = [element.text for element in drawn(svg) if element.tag == "text"]
+    assert {"1,000", "16,000", "128,000"} <= set(words)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.dictionaries(NAMES, st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5), max_size=20))
+def test_any_series_on_a_log_scale(series: dict[str, list[tuple[float, float]]]) -> None:
+    svg = line_chart(series, x_label="x", y_label="y", x_scale="log")
+    drawable = [
+        sum(math.isfinite(x) and math.isfinite(y) and x > 0 for x, y in values)
+        for values in series.values()
+    ]
+    assert [len(points.split()) for points in lines(svg)] == drawable
+
+
+@given(st.lists(st.floats(1e-9, 1e9), max_size=40))
+def test_log_ticks_are_some_of_the_values(values: list[float]) -> None:
+    ticks = _log_ticks(values)
+    assert 2 <= len(ticks) <= 11
+    assert all(a < b for a, b in pairwise(ticks))
+    if len(set(values)) > 1:
+        assert set(ticks) <= set(values)
+        assert (ticks[0], ticks[-1]) == (min(values), max(values))
+
+
+def test_many_names_stand_beside_the_lines() -> None:
+    few = chart(a=[(0, 1.0), (9, 2.0)], b=[(0, 1.0), (9, 2.0)])
+    many = chart(a=[(0, 1.0), (9, 2.0)], b=[(0, 1.0)], c=[(0, 1.0)])
+
+    def end(svg: str) -> float:
+        return float(lines(svg)[0].split()[-1].split(",")[0])
+
+    assert end(many) < end(few)
+    names = [e for e in drawn(many) if e.tag == "text" and e.text in ("a", "b", "c")]
+    assert all(float(name.attrib["x"]) > end(many) for name in names)
+
+
+def test_grouped_bars_with_whiskers() -> None:
+    groups = {
+        "web": [Bar(value=4.0, low=3.0, high=5.0), Bar(value=2.0)],
+        "<z>": [Bar(value=1.0, low=1.0, high=1.0), Bar(value=0.0)],
+    }
+    root = drawn(grouped_bars(groups, ["ours", "<b>"], unit="bytes & more"))
+    bars = [e for e in root if e.tag == "rect"]
+    assert [e.attrib["class"] for e in bars] == ["fill-0", "fill-1"] * 3  # the legend first
+    widths = [float(e.attrib["width"]) for e in bars[2:]]
+    assert widths[0] == pytest.approx(2 * widths[1], abs=0.2)
+    assert widths[3] == 1.0
+    whiskers = [e.attrib["d"] for e in root if e.tag == "path"]
+    assert len(whiskers) == 2
+    low, high = (
+        float(re.findall(pattern, whiskers[0])[0]) for pattern in (r"M([\d.]+)", r"H([\d.]+)")
+    )
+    left = float(bars[2].attrib["x"])
+    assert (low - left, high - left) == pytest.approx(
+        (widths[0] * 3 / 4, widths[0] * 5 / 4), abs=0.3
+    )
+    words = [element.text for element in root if element.tag == "text"]
+    assert words == ["ours", "<b>", "web", "4.00", "2.00", "<z>", "1.00", "0.00"]
+
+
+def test_one_name_needs_no_legend() -> None:
+    root = drawn(grouped_bars({"a": [Bar(value=1.0)]}, ["ours"], unit="x"))
+    assert [e.text for e in root if e.tag == "text"] == ["a", "1.00"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=70).filter(lambda name: name.isprintable()),
+        st.tuples(st.floats(0, 1e12), st.floats(0, 1e12), st.floats(0, 1e12)).map(sorted),
+        max_size=6,
+    ),
+    st.integers(1, 10),
+)
+def test_any_bars(groups: dict[str, list[float]], names: int) -> None:
+    bars = {
+        group: [Bar(value=middle, low=low, high=high)] * names
+        for group, (low, middle, high) in groups.items()
+    }
+    root = drawn(grouped_bars(bars, [f"{'n' * 40}{n}" for n in range(names)], unit="x"))
+    legend = names if names > 1 else 0
+    assert sum(e.tag == "rect" for e in root) == names * len(groups) + legend
