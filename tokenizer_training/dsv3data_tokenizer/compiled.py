@@ -3,8 +3,8 @@
 The cache of a compiled function lies in the `__pycache__` beside its file, or in the user's cache
 folder where that is read-only, or in NUMBA_CACHE_DIR. Where none can be written (a read-only
 installation without a home) functions are compiled again in each process, which costs seconds.
-A kernel calls only functions of its own file and of this one, because the cache of a file is not
-renewed when a function of another file changes.
+A kernel calls only functions of its own file and of this one: the cache of a file is renewed when
+that file changes, not when a function or a constant of another one does.
 """
 
 from __future__ import annotations

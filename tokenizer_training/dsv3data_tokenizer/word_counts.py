@@ -63,27 +63,28 @@ class WordCounts:
 
     @property
     def size_bytes(self) -> int:
-        """Memory held."""
+        """Memory held. `to_table` takes up to twice as much for a moment."""
         return self._table.nbytes + self._arena.nbytes
+
+    def size_bytes_soon(self) -> int:
+        """Memory held after another batch of documents, as it is likely to be."""
+        words, used_bytes = self._used.tolist()
+        grown_slots = 4 * words > 3 * 0.95 * len(self._table)
+        grown_arena = used_bytes + _BATCH_BYTES // 4 > len(self._arena)
+        return self._table.nbytes * (1 + grown_slots) + self._arena.nbytes * (1 + grown_arena)
 
     def add_documents(self, documents: Iterable[bytes]) -> None:
         """Count the pre-tokens of documents, each valid UTF-8."""
-        batch: list[bytes] = []
-        size = 0
-        for document in documents:
-            batch.append(document)
-            size += len(document)
-            if size >= _BATCH_BYTES:
-                self._add_batch(batch)
-                batch, size = [], 0
-        self._add_batch(batch)
+        for batch in _in_batches(documents):
+            self._add_batch(batch)
 
     def add_words(self, words: pa.BinaryArray, counts: NDArray[np.int64]) -> None:
         """Add the counts of words, as another table has exported them; no word is empty."""
         if not len(words):
             return
         offsets, data = offsets_and_bytes(words)
-        self._add_pieces(data, 0, offsets[1:], counts)
+        # A copy, because kernels would be compiled again for an array that is read-only.
+        self._add_pieces(data, 0, offsets[1:], np.array(counts, dtype=np.int64))
 
     def to_table(self) -> pa.Table:
         """The columns of SCHEMA sorted by the words' bytes, in batches of bounded size."""
@@ -147,8 +148,8 @@ class SpillingWordCounts:
 
     Args:
         folder: where runs go, as `run-00000.arrow` and so on; belongs to this object alone.
-        limit_bytes: size of the table at which it is written out. The size is looked at after
-            every batch of documents, and export takes about as much again.
+        limit_bytes: size that the table keeps within. It is looked at after every megabyte of
+            documents; writing a table out takes up to twice its size in addition.
     """
 
     def __init__(self, folder: Path, *, limit_bytes: int) -> None:
@@ -161,7 +162,7 @@ class SpillingWordCounts:
         """Count the pre-tokens of documents, each valid UTF-8."""
         for batch in _in_batches(documents):
             self._counts.add_documents(batch)
-            if self._counts.size_bytes > self._limit_bytes:
+            if self._counts.size_bytes_soon() > self._limit_bytes:
                 self._spill()
 
     def finish(self, path: Path) -> int:
@@ -316,7 +317,8 @@ def _in_batches(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
         if size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0
-    yield batch
+    if batch:
+        yield batch
 
 
 @compiled
