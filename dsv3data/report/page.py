@@ -19,7 +19,8 @@ p.lead { color: var(--soft); margin-top: .2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
-.text { text-align: left; overflow-wrap: anywhere; } th { color: var(--soft); font-weight: 600; }
+.text { text-align: left; overflow-wrap: break-word; } td.number { white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; }
 pre { border: 1px solid var(--line); border-radius: 6px; padding: .8rem; overflow-x: auto;
   font: 13px/1.5 ui-monospace, monospace; }
 svg { width: 100%; height: auto; } .grid { stroke: var(--line); }

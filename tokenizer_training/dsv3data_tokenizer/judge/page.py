@@ -68,26 +68,32 @@ def _bar(estimate: Mapping[str, float | None]) -> Bar:
 
 def _table(report: Mapping[str, Any], figures: Figures) -> str:
     """One row for each group and tokenizer."""
-    rows = []
-    for group, compared in figures.items():
-        for tokenizer, row in zip(report["tokenizers"], compared, strict=True):
-            rows.append(
-                (
-                    group if row is compared[0] else "",
-                    tokenizer["name"],
-                    interval(row["bytes_per_token"]),
-                    by_unit(row),
-                    percent(row["single_byte_share"]["value"]),
-                    "–" if row is compared[0] else relative(row["relative_tokens"]),
-                )
-            )
-    columns = ("", "tokenizer", "bytes per token", "tokens per", "single bytes", "tokens, relative")
-    note = (
+    names = [tokenizer["name"] for tokenizer in report["tokenizers"]]
+    columns = ["", "tokenizer", "bytes per token", "tokens per", "single bytes"]
+    notes = [
         "Tokens per word (what stands between white space), or per character in scripts written "
-        "without spaces. Single bytes: tokens that are one byte of a character of several. "
-        f"Relative: tokens more or fewer than {report['tokenizers'][0]['name']} on the same text."
+        "without spaces. Single bytes: tokens that are one byte of a character of several."
+    ]
+    if len(names) > 1:
+        columns.append("tokens, relative")
+        notes.append(f"Relative: tokens more or fewer than {names[0]} on the same text.")
+    rows = [
+        (group if place == 0 else "", names[place], *_cells(row, is_first=place == 0))[
+            : len(columns)
+        ]
+        for group, compared in figures.items()
+        for place, row in enumerate(compared)
+    ]
+    return html_table(columns, rows, text_columns=(0, 1)) + paragraph(" ".join(notes))
+
+
+def _cells(row: Mapping[str, Any], *, is_first: bool) -> tuple[str, ...]:
+    return (
+        interval(row["bytes_per_token"]),
+        by_unit(row),
+        percent(row["single_byte_share"]["value"]),
+        "–" if is_first else relative(row["relative_tokens"]),
     )
-    return html_table(columns, rows, text_columns=(0, 1)) + paragraph(note)
 
 
 def _languages(report: Mapping[str, Any]) -> str:
