@@ -37,7 +37,7 @@ class ReadOptions:
     domains: tuple[str, ...] = ()
     default_domain: str = "default"
     on_bad_utf8: Literal["reject", "replace"] = "reject"
-    max_document_bytes: int = 256 << 20
+    max_document_bytes: int = 64 << 20
     keep_prefix: bool = False
     text_files: tuple[str, ...] = ("*.txt", "*.txt.gz", "*.txt.zst")
 

@@ -16,8 +16,9 @@ from dsv3data.io.sources.lines import Line, iterate_lines
 from dsv3data.io.sources.streams import decompressed_chunks, read_chunks
 from dsv3data.io.sources.units import Span
 
-# A JSON string may need six bytes (\u0000) for one byte of text; the rest is other fields.
-_ESCAPE_FACTOR = 6
+# Escaped text takes two (\u4e2d) or three (a surrogate pair) bytes for each of UTF-8; the rest is
+# other fields. A longer line is a document over the limit, or as good as one.
+_ESCAPE_FACTOR = 3
 _OTHER_FIELDS_BYTES = 1 << 20
 
 
