@@ -76,7 +76,10 @@ def _table(report: Mapping[str, Any], figures: Figures) -> str:
     ]
     if len(names) > 1:
         columns.append("tokens, relative")
-        notes.append(f"Relative: tokens more or fewer than {names[0]} on the same text.")
+        notes.append(
+            f"Relative: tokens more or fewer than {names[0]} on the same text. A tokenizer is at "
+            "its best on text like that which it was trained on."
+        )
     rows = [
         (group if place == 0 else "", names[place], *_cells(row, is_first=place == 0))[
             : len(columns)
