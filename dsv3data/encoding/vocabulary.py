@@ -152,9 +152,16 @@ def _is_byte_level(tree: dict[str, Any]) -> bool:
     steps = pre.get("pretokenizers", [pre])
     return (
         tree["model"]["type"] == "BPE"
-        and not tree.get("normalizer")
+        and not _normalizes(tree.get("normalizer"))
         and any(step.get("type") == "ByteLevel" for step in steps)
     )
+
+
+def _normalizes(normalizer: dict[str, Any] | None) -> bool:
+    """DeepSeek-V3's own file has an empty sequence of normalizers, which changes nothing."""
+    if normalizer is None:
+        return False
+    return normalizer.get("type") != "Sequence" or bool(normalizer.get("normalizers"))
 
 
 def _control_ids(added: dict[str, int], where: str) -> ControlIds:

@@ -166,3 +166,15 @@ def test_other_files_are_refused(
 def test_bytes_that_are_no_json_are_refused(data: bytes) -> None:
     with pytest.raises(BadInput, match=r"it is not a tokenizer\.json"):
         parse_vocabulary(data, where="here")
+
+
+def test_an_empty_sequence_of_normalizers_is_none(vocabulary: Vocabulary) -> None:
+    """As DeepSeek-V3's own file has it; one that does something is refused."""
+    tree = json.loads(vocabulary.tokenizer_json)
+    empty = change(tree, normalizer={"type": "Sequence", "normalizers": []})
+    assert parse_vocabulary(json.dumps(empty).encode(), where="").token_bytes == (
+        vocabulary.token_bytes
+    )
+    full = change(tree, normalizer={"type": "Sequence", "normalizers": [{"type": "NFC"}]})
+    with pytest.raises(BadInput, match="byte-level BPE without a normal"):
+        parse_vocabulary(json.dumps(full).encode(), where="")

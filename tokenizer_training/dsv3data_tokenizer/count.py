@@ -34,7 +34,7 @@ from dsv3data.stages.counts import add_counts
 from dsv3data.stages.output import finish_output, open_output
 from dsv3data.stages.units import run_units
 from dsv3data_tokenizer.sampling import Sample, SampleConfig, plan_sample
-from dsv3data_tokenizer.word_counts import SpillingWordCounts, merge_counts
+from dsv3data_tokenizer.word_counts import SpillingWordCounts, count_words, merge_counts
 
 COUNTS_NAME = "counts.arrow"
 # Raised when the same text would give other counts than before.
@@ -99,6 +99,7 @@ def count_corpus(
             )
             for unit in units
         ]
+        count_words([b"compile once, here"])  # not once in every worker of a fresh installation
         sink.phase("count words", total=sum(unit.size for unit in units), unit="B")
         records = run_units(tasks, workers=workers, sink=sink)
         manifest = _publish(out, plan, units, records, sink)
