@@ -28,7 +28,7 @@ class TokenizerTrainConfig:
     vocab_size: int = 128_000
     min_frequency: int = 0
     allow_smaller: bool = False
-    report_bytes: int = 1_000_000
+    report_bytes: int = 250_000
     unit_bytes: int = 64 << 20
     sample: SampleConfig = field(default_factory=SampleConfig)
     read: ReadOptions = field(default_factory=ReadOptions)
