@@ -20,19 +20,13 @@ from dsv3data_cli.commands.tokenizer import tokenizer
 from dsv3data_cli.commands.tokenizer_report import report
 from dsv3data_cli.commands.train import train
 from dsv3data_cli.commands.verify import verify
+from dsv3data_cli.options import InOrder
 
 _INTERRUPTED = 75
 _BUG = 1
 
 
-class _InOrder(click.Group):
-    """Lists commands in the order in which the work is done."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dsv3data")
 def cli() -> None:
     """DeepSeek-V3's data pipeline and the training that consumes it.

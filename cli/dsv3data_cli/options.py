@@ -17,6 +17,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 
+class InOrder(click.Group):
+    """Lists commands in the order in which the work is done."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
 def output_options(function: Function) -> Function:
     """--json and --quiet, passed on as one `Output`."""
 

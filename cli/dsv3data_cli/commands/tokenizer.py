@@ -10,6 +10,7 @@ import click
 from dsv3data_cli.options import (
     PATH,
     READING,
+    InOrder,
     as_overrides,
     config_options,
     memory_option,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-@click.group()
+@click.group(cls=InOrder)
 def tokenizer() -> None:
     """Train and judge DeepSeek-V3's byte-level BPE tokenizer."""
 
