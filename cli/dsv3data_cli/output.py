@@ -16,7 +16,7 @@ from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.contracts.terminal import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
@@ -220,5 +220,6 @@ def table(*columns: str) -> Table:
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         number = column.startswith(">")
-        made.add_column(column.removeprefix(">"), justify="right" if number else "left")
+        justify: JustifyMethod = "right" if number else "left"
+        made.add_column(column.removeprefix(">"), justify=justify, overflow="fold")
     return made

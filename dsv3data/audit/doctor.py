@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 State = Literal["ok", "missing", "problem"]
 
-_REQUIRED = ("click", "numpy", "pyarrow", "rich", "tokenizers", "zstandard")
+_REQUIRED = ("click", "numba", "numpy", "pyarrow", "rich", "tokenizers", "zstandard")
 _OPTIONAL = {
     "torch": "pip install 'dsv3data[train]'",
     "safetensors": "pip install 'dsv3data[train]'",

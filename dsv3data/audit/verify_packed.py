@@ -235,6 +235,7 @@ def _verify_documents(
         and (column["token_start"][first] == 0).all()
         and (column["piece"][follows] == column["piece"][:-1][follows[1:]] + 1).all()
         and (column["token_start"][follows] == column["token_stop"][:-1][follows[1:]]).all()
+        and (column["n_pieces"][follows] == column["n_pieces"][:-1][follows[1:]]).all()
         and (column["piece"][last] == column["n_pieces"][last] - 1).all()
     )
     if not gapless:

@@ -189,13 +189,23 @@ def test_a_document_without_its_end(forger: Forger) -> None:
     assert forger.refused("a document's last piece does not end with the end-of-sentence token")
 
 
+@pytest.mark.parametrize("which", ["first", "last", "only"])
 @pytest.mark.parametrize(
     ("column", "amount"),
     [("piece", 1), ("n_pieces", 1), ("token_start", 1), ("n_pieces", -1)],
 )
-def test_pieces_that_do_not_make_their_document(forger: Forger, column: str, amount: int) -> None:
+def test_pieces_that_do_not_make_their_document(
+    forger: Forger, column: str, amount: int, which: str
+) -> None:
     def change(columns: Columns) -> None:
-        columns[column][0] += amount
+        places = list(zip(columns["piece"], columns["n_pieces"], strict=True))
+        wanted = {
+            "first": lambda piece, n_pieces: piece == 0 and n_pieces > 1,
+            "last": lambda piece, n_pieces: piece == n_pieces - 1 and n_pieces > 1,
+            "only": lambda piece, n_pieces: n_pieces == 1,
+        }[which]
+        row = next(row for row, place in enumerate(places) if wanted(*place))
+        columns[column][row] += amount
 
     forger.lineage(change)
     assert forger.refused("the pieces of a document are not all there exactly once")
