@@ -41,10 +41,10 @@ def open_output(out: Path, plan: Mapping[str, Any], *, fresh: bool, sink: Sink) 
         yield
 
 
-def finish_output(out: Path, manifest: Manifest, *, pattern: str) -> None:
-    """Remove shards of earlier attempts that the manifest does not list; publish the manifest."""
+def finish_output(out: Path, manifest: Manifest, *, shards: str = "") -> None:
+    """Remove shards (a glob) of earlier attempts that the manifest does not list; publish it."""
     listed = {record.name for record in manifest.files}
-    for path in out.glob(pattern):
+    for path in out.glob(shards) if shards else ():
         if path.name not in listed:
             path.unlink()
     failpoint("output.before_manifest")

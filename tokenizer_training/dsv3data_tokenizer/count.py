@@ -263,5 +263,5 @@ def _publish(
         keys_digest="",
         files=(describe_file(out, COUNTS_NAME, rows=counts["words"]),),
     )
-    finish_output(out, manifest, pattern="*.never")
+    finish_output(out, manifest)
     return manifest

@@ -200,7 +200,7 @@ def _publish(
             describe_file(out, TOKENIZER_NAME),
         ),
     )
-    finish_output(out, manifest, pattern="packed-*.arrow")
+    finish_output(out, manifest, shards="packed-*.arrow")
     return manifest
 
 

@@ -164,7 +164,7 @@ def _publish(
         keys_digest=digest,
         files=(*shards, *others),
     )
-    finish_output(out, manifest, pattern="tokens-*.arrow")
+    finish_output(out, manifest, shards="tokens-*.arrow")
     return manifest
 
 
