@@ -1,4 +1,8 @@
-"""`dsv3data tokenize`: plan units, do them, publish the manifest."""
+"""`dsv3data tokenize` in three steps: plan, do the tasks, publish.
+
+`plan_tokenize` fixes everything from the input alone, the tasks may be done by any executor in any
+order, `publish_tokens` puts their records together. `tokenize` is all three on one machine.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -41,6 +45,27 @@ CODE_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenizePlan:
+    """What a run will do, fixed by input, tokenizer and config.
+
+    Attributes:
+        tree: the plan as the ledger and the manifest hold it.
+        tasks: one per unit, in input order; plain data, each to be done by `complete_unit`.
+    """
+
+    out: Path
+    config: TokenizeConfig
+    vocabulary: Vocabulary
+    tree: Mapping[str, Any]
+    tasks: tuple[TokenizeUnit, ...]
+
+    @property
+    def size(self) -> int:
+        """Input bytes of all tasks."""
+        return sum(task.size for task in self.tasks)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenizeResult:
     """A finished token set: its folder, root hash, and counts (as in the manifest)."""
 
@@ -48,6 +73,14 @@ class TokenizeResult:
     root: str
     counts: Mapping[str, Any]
     seconds: float
+
+
+class RunTasks(Protocol):
+    """An executor: completes all tasks (`complete_unit`) and returns their records in order."""
+
+    def __call__(
+        self, tasks: Sequence[TokenizeUnit], /, *, workers: int, sink: Sink
+    ) -> list[UnitRecord]: ...
 
 
 def tokenize(
@@ -60,10 +93,12 @@ def tokenize(
     workers: int = 1,
     max_rejected: float = 0.01,
     fresh: bool = False,
+    run_tasks: RunTasks = run_units,
 ) -> TokenizeResult:
     """Tokenize all documents below `inputs` into `out`; continues an interrupted run.
 
-    The bytes of the output depend on the documents, the tokenizer and the config, not on workers.
+    The bytes of the output depend on the documents, the tokenizer and the config, not on workers
+    or on who runs the tasks.
 
     Raises:
         BadInput: no documents, a damaged file, two documents of one id.
@@ -71,30 +106,70 @@ def tokenize(
         TooManyRejected: published, but more than `max_rejected` of the records were refused.
     """
     started = time.monotonic()
-    refuse_output_inside(inputs, out)
-    vocabulary = load_vocabulary(tokenizer)
-    files, units = _plan_units(inputs, config, sink)
-    plan = _plan(vocabulary, config, files)
-    with open_output(out, plan, fresh=fresh, sink=sink):
-        tasks = [
-            TokenizeUnit(
-                unit=unit,
-                tokenizer=tokenizer,
-                tokenizer_sha256=vocabulary.sha256,
-                config=config,
-                out=out,
-                plan_hash=config_hash({**plan, "input": {}}),
-            )
-            for unit in units
-        ]
-        sink.phase("tokenize", total=sum(unit.size for unit in units), unit="B")
-        records = run_units(tasks, workers=workers, sink=sink)
+    plan = plan_tokenize(inputs, tokenizer=tokenizer, out=out, config=config, sink=sink)
+    with open_output(out, plan.tree, fresh=fresh, sink=sink):
+        sink.phase("tokenize", total=plan.size, unit="B")
+        records = run_tasks(plan.tasks, workers=workers, sink=sink)
         sink.phase("publish")
-        manifest = _publish(out, vocabulary, config, plan, units, records)
+        manifest = publish_tokens(plan, records)
         seconds = time.monotonic() - started
         write_run_facts(out, seconds=seconds, workers=workers)
     _check_rejected(manifest.counts, max_rejected, out)
     return TokenizeResult(out=out, root=manifest.root, counts=manifest.counts, seconds=seconds)
+
+
+def plan_tokenize(
+    inputs: Sequence[Path], *, tokenizer: Path, out: Path, config: TokenizeConfig, sink: Sink
+) -> TokenizePlan:
+    """Find the files, cut them into units, describe the run. Writes nothing.
+
+    Raises:
+        BadInput: no documents, or no usable tokenizer.
+        BadConfig: `out` lies in an input.
+    """
+    refuse_output_inside(inputs, out)
+    vocabulary = load_vocabulary(tokenizer)
+    files, units = _plan_units(inputs, config, sink)
+    tree = _plan(vocabulary, config, files)
+    tasks = tuple(
+        TokenizeUnit(
+            unit=unit,
+            tokenizer=tokenizer,
+            tokenizer_sha256=vocabulary.sha256,
+            config=config,
+            out=out,
+            plan_hash=config_hash({**tree, "input": {}}),
+        )
+        for unit in units
+    )
+    return TokenizePlan(out=out, config=config, vocabulary=vocabulary, tree=tree, tasks=tasks)
+
+
+def publish_tokens(plan: TokenizePlan, records: Sequence[UnitRecord]) -> Manifest:
+    """Put the records of all tasks, in their order, together: rejected.jsonl, tokenizer.json, and
+    as the last act the manifest. Call it while holding `open_output(plan.out, plan.tree)`.
+
+    Raises:
+        BadInput: two documents of one id.
+    """
+    out, config = plan.out, plan.config
+    shards = [file for record in records for file in record.files if file.name.endswith(".arrow")]
+    if config.read.id_key:
+        _refuse_twin_keys(out, shards)
+    merge_rejected(out, [task.unit for task in plan.tasks], REJECTED_NAME)
+    write_atomic(out / TOKENIZER_NAME, plan.vocabulary.tokenizer_json)
+    others = [describe_file(out, name) for name in (REJECTED_NAME, TOKENIZER_NAME)]
+    manifest = Manifest(
+        format=TOKENS,
+        plan=plan.tree,
+        input={"units": [record.input_sha256 for record in records]},
+        tokenizer=plan.vocabulary.record(),
+        counts=add_counts([record.counts for record in records]),
+        keys_digest=add_digests([record.counts["keys_digest"] for record in records]),
+        files=(*shards, *others),
+    )
+    finish_output(out, manifest, shards="tokens-*.arrow")
+    return manifest
 
 
 def forecast(
@@ -137,35 +212,6 @@ def _plan(
         "tokenizer_sha256": vocabulary.sha256,
         "input": {file.name: f"{file.size} bytes" for file in files},
     }
-
-
-def _publish(
-    out: Path,
-    vocabulary: Vocabulary,
-    config: TokenizeConfig,
-    plan: Mapping[str, Any],
-    units: Sequence[Unit],
-    records: Sequence[UnitRecord],
-) -> Manifest:
-    shards = [file for record in records for file in record.files if file.name.endswith(".arrow")]
-    counts = add_counts([record.counts for record in records])
-    digest = add_digests([record.counts["keys_digest"] for record in records])
-    if config.read.id_key:
-        _refuse_twin_keys(out, shards)
-    merge_rejected(out, units, REJECTED_NAME)
-    write_atomic(out / TOKENIZER_NAME, vocabulary.tokenizer_json)
-    others = [describe_file(out, name) for name in (REJECTED_NAME, TOKENIZER_NAME)]
-    manifest = Manifest(
-        format=TOKENS,
-        plan=plan,
-        input={"units": [record.input_sha256 for record in records]},
-        tokenizer=vocabulary.record(),
-        counts=counts,
-        keys_digest=digest,
-        files=(*shards, *others),
-    )
-    finish_output(out, manifest, shards="tokens-*.arrow")
-    return manifest
 
 
 def _refuse_twin_keys(out: Path, shards: Sequence[FileRecord]) -> None:
