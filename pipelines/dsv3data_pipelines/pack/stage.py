@@ -1,4 +1,8 @@
-"""`dsv3data pack`: partition by domain and key, pack each partition, publish the manifest."""
+"""`dsv3data pack` in three steps: plan, do the tasks, publish.
+
+`plan_pack` partitions by domain and key, the tasks may be done by any executor in any order,
+`publish_packed` puts their records together. `pack` is all three on one machine.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,27 @@ CODE_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackPlan:
+    """What a run will do, fixed by token set and config.
+
+    Attributes:
+        tree: the plan as the ledger and the manifest hold it.
+        tasks: one per (domain, partition); plain data, each to be done by `complete_unit`.
+    """
+
+    out: Path
+    tokens: Manifest
+    vocabulary: Vocabulary
+    tree: Mapping[str, Any]
+    tasks: tuple[PackUnit, ...]
+
+    @property
+    def size(self) -> int:
+        """Tokens of all tasks."""
+        return sum(task.size for task in self.tasks)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackResult:
     """A finished packed set: its folder, root hash, and counts (as in the manifest)."""
 
@@ -63,20 +88,31 @@ def pack(
         IntegrityError: a token shard is damaged, or a document went missing on the way.
     """
     started = time.monotonic()
+    plan = plan_pack(tokens, out=out, config=config)
+    with open_output(out, plan.tree, fresh=fresh, sink=sink):
+        sink.phase("pack", total=plan.size, unit="tokens")
+        records = run_units(plan.tasks, workers=workers, sink=sink)
+        sink.phase("publish")
+        packed = publish_packed(plan, records)
+        seconds = time.monotonic() - started
+        write_run_facts(out, seconds=seconds, workers=workers)
+    return PackResult(out=out, root=packed.root, counts=packed.counts, seconds=seconds)
+
+
+def plan_pack(tokens: Path, *, out: Path, config: PackConfig) -> PackPlan:
+    """Check the token set, cut it into partitions, describe the run. Writes nothing.
+
+    Raises:
+        BadInput: `tokens` is no finished token set, or has no document.
+        BadConfig: `out` lies in `tokens`.
+    """
     refuse_output_inside([tokens], out)
     manifest = read_manifest(tokens, expect=(TOKENS,))
     vocabulary = _vocabulary(tokens, manifest)
     _refuse_empty(tokens, manifest)
-    stage_plan = _plan(manifest, config)
-    with open_output(out, stage_plan, fresh=fresh, sink=sink):
-        tasks = _tasks(tokens, manifest, config, out, config_hash(stage_plan))
-        sink.phase("pack", total=sum(task.size for task in tasks), unit="tokens")
-        records = run_units(tasks, workers=workers, sink=sink)
-        sink.phase("publish")
-        packed = _publish(out, manifest, vocabulary, stage_plan, records)
-        seconds = time.monotonic() - started
-        write_run_facts(out, seconds=seconds, workers=workers)
-    return PackResult(out=out, root=packed.root, counts=packed.counts, seconds=seconds)
+    tree = _plan(manifest, config)
+    tasks = _tasks(tokens, manifest, config, out, config_hash(tree))
+    return PackPlan(out=out, tokens=manifest, vocabulary=vocabulary, tree=tree, tasks=tasks)
 
 
 def forecast(tokens: Path, *, contexts: Sequence[int], config: PackConfig) -> list[dict[str, Any]]:
@@ -139,10 +175,10 @@ def _partitions(manifest: Manifest, config: PackConfig) -> dict[str, int]:
 
 def _tasks(
     tokens: Path, manifest: Manifest, config: PackConfig, out: Path, plan_hash: str
-) -> list[PackUnit]:
+) -> tuple[PackUnit, ...]:
     partitions = _partitions(manifest, config)
     pairs = [(domain, number) for domain in partitions for number in range(partitions[domain])]
-    return [
+    return tuple(
         PackUnit(
             number=number,
             domain=domain,
@@ -156,7 +192,7 @@ def _tasks(
             size=manifest.counts["domains"][domain]["tokens"] // partitions[domain],
         )
         for number, (domain, partition) in enumerate(pairs)
-    ]
+    )
 
 
 def _plan(manifest: Manifest, config: PackConfig) -> dict[str, Any]:
@@ -168,13 +204,14 @@ def _plan(manifest: Manifest, config: PackConfig) -> dict[str, Any]:
     }
 
 
-def _publish(
-    out: Path,
-    tokens: Manifest,
-    vocabulary: Vocabulary,
-    stage_plan: Mapping[str, Any],
-    records: Sequence[UnitRecord],
-) -> Manifest:
+def publish_packed(plan: PackPlan, records: Sequence[UnitRecord]) -> Manifest:
+    """Put the records of all tasks, in their order, together; the manifest is the last act. Call it
+    while holding `open_output(plan.out, plan.tree)`.
+
+    Raises:
+        IntegrityError: a document went missing on the way.
+    """
+    out, tokens = plan.out, plan.tokens
     counts = add_counts([record.counts for record in records])
     digest = add_digests(
         [record.counts["keys_digest"] for record in records if "keys_digest" in record.counts]
@@ -187,12 +224,12 @@ def _publish(
             effect="no manifest was written",
             fix="run `dsv3data verify` on the token set",
         )
-    write_atomic(out / TOKENIZER_NAME, vocabulary.tokenizer_json)
+    write_atomic(out / TOKENIZER_NAME, plan.vocabulary.tokenizer_json)
     manifest = Manifest(
         format=PACKED,
-        plan=stage_plan,
+        plan=plan.tree,
         input={"tokens_root": tokens.root, "documents": tokens.counts["documents"]},
-        tokenizer=vocabulary.record(),
+        tokenizer=plan.vocabulary.record(),
         counts=counts,
         keys_digest=digest,
         files=(
