@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -24,12 +25,14 @@ from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.manifest import PACKED, TOKENIZER_NAME, FileRecord, Manifest, Segment
 from dsv3data.contracts.schemas import packed_schema
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
-from dsv3data.io.manifest_file import REBUILD, check_size, read_manifest
+from dsv3data.io.manifest_file import REBUILD, read_manifest
 from dsv3data.io.shards import ShardReader
 from dsv3data.loader.crc import combine, combine_equal
 
 # Columns other than the ids that are kept in memory; they are about 0.3 % of a set's bytes.
 _INDEX_BUDGET_BYTES = 256 << 20
+# Shards held open: far below the usual limit of 1,024 descriptors.
+_OPEN_SHARDS = 64
 _ROW_IN_SHARD = (1 << 32) - 1
 
 
@@ -72,8 +75,17 @@ class PackedDataset:
         self._manifest, self._vocabulary = manifest, vocabulary
         self._shards = manifest.shards()
         self._first_row = _starts(self._shards)
-        self._first_row_of_batch = [_starts(record.segments[1:-1]) for record in self._shards]
+        # Record batches of all shards, numbered as parts: (shard, batch in it), and first rows.
+        self._parts = [
+            (number, batch)
+            for number, record in enumerate(self._shards)
+            for batch in range(len(record.segments) - 2)
+        ]
+        self._first_row_of_part = _starts(
+            [segment for record in self._shards for segment in record.segments[1:-1]]
+        )
         self._index: OrderedDict[tuple[int, int], _BatchIndex] = OrderedDict()
+        self._open: OrderedDict[int, FileIO] = OrderedDict()
         self.context = int(manifest.plan["pack"]["context"])
         self.n_rows = int(self._first_row[-1])
         self.vocab_size = vocabulary.embedding_rows
@@ -113,8 +125,9 @@ class PackedDataset:
     def rows(self, indices: NDArray[np.integer]) -> Batch:
         """The rows with these numbers, in this order; a number may occur again.
 
-        Cost: one file opened per shard touched, one read and one CRC per row, and 1-2 ms the first
-        time that a record batch is touched; measured 75 µs a row of 4096 ids in random order.
+        Cost: one read and one CRC per row, in the order of the files; 1-2 ms the first time that a
+        record batch is touched; a shard stays open until others take its place.
+        `benchmarks/loader.py` measures it.
 
         Raises:
             IndexError: a number outside 0..n_rows-1.
@@ -132,49 +145,91 @@ class PackedDataset:
             row_ids=np.empty(count, dtype=np.int64),
             piece_lengths=[np.empty(0, dtype=np.int32)] * count,
         )
-        shards = np.searchsorted(self._first_row, indices, side="right") - 1
-        for shard in np.unique(shards).tolist():
-            with self._open_shard(shard) as file:
-                for place in np.flatnonzero(shards == shard).tolist():
-                    row = int(indices[place] - self._first_row[shard])
-                    self._read_row(file, shard, row, batch, place)
+        if not count:
+            return batch
+        # Sorted, rows of one record batch stand together, and files are read forwards.
+        order = np.argsort(indices, kind="stable")
+        numbers = indices[order]
+        parts = np.searchsorted(self._first_row_of_part, numbers, side="right") - 1
+        borders = np.flatnonzero(np.diff(parts)) + 1
+        starts = [0, *borders.tolist()]
+        for start, stop in zip(starts, [*starts[1:], count], strict=True):
+            part = int(parts[start])
+            local = numbers[start:stop] - self._first_row_of_part[part]
+            self._read_rows(part, local, batch, order[start:stop])
+        self._check_ids(batch.input_ids, indices)
         return batch
 
-    def _read_row(self, file: FileIO, shard: int, row: int, batch: Batch, place: int) -> None:
-        """Read row `row` of a shard into position `place` of a batch."""
-        starts = self._first_row_of_batch[shard]
-        number = int(np.searchsorted(starts, row, side="right")) - 1
-        local = row - int(starts[number])
-        index = self._batch_index(file, shard, number)
+    def _read_rows(
+        self, part: int, local: NDArray[np.int64], batch: Batch, places: NDArray[np.int64]
+    ) -> None:
+        """Read rows `local` of one record batch into `places` of a batch."""
+        shard, number = self._parts[part]
+        file = self._open_shard(shard)
+        first = int(self._first_row_of_part[part] - self._first_row[shard])
+        index = self._batch_index(file, shard, number, first)
         where = self._place(shard, number)
-        ids = batch.input_ids[place]
-        _read_exactly(file, ids.view(np.uint8), index.ids_offset + local * ids.nbytes, where)
-        if zlib.crc32(ids.data) != index.crc32[local]:
-            raise _damaged(f"row {row} does not match its checksum", where, "the row was not used")
-        if ids.min() < 0 or ids.max() >= self._vocabulary.vocab_size:
+        row_bytes = 4 * self.context
+        memory = memoryview(batch.input_ids.reshape(-1).view(np.uint8))
+        offsets = (index.ids_offset + local * row_bytes).tolist()
+        crcs = []
+        for place, offset in zip(places.tolist(), offsets, strict=True):
+            row = memory[place * row_bytes : (place + 1) * row_bytes]
+            done = os.preadv(file, [row], offset)
+            if done != row_bytes:
+                raise _cut(row_bytes - done, where)
+            crcs.append(zlib.crc32(row))
+        wrong = np.flatnonzero(np.array(crcs, dtype=np.uint32) != index.crc32[local])
+        if len(wrong):
             raise _damaged(
-                f"row {row} holds an id outside 0..{self._vocabulary.vocab_size - 1}",
+                f"row {first + local[wrong[0]]} does not match its checksum",
                 where,
+                "the row was not used",
+            )
+        batch.n_tokens[places] = index.n_tokens[local]
+        batch.domain_ids[places] = index.domain_ids[local]
+        batch.row_ids[places] = index.row_ids[local]
+        starts = index.piece_offsets[local].tolist()
+        stops = index.piece_offsets[local + 1].tolist()
+        for place, start, stop in zip(places.tolist(), starts, stops, strict=True):
+            batch.piece_lengths[place] = index.piece_lengths[start:stop]
+
+    def _check_ids(self, ids: NDArray[np.int32], numbers: NDArray[np.integer]) -> None:
+        """Every id is one of the tokenizer's, whatever the checksums say."""
+        # As unsigned numbers, negative ids are large.
+        highest = ids.view(np.uint32).max(axis=1)
+        wrong = np.flatnonzero(highest >= self._vocabulary.vocab_size)
+        if len(wrong):
+            row = int(numbers[wrong[0]])
+            part = int(np.searchsorted(self._first_row_of_part, row, side="right")) - 1
+            shard, number = self._parts[part]
+            raise _damaged(
+                f"row {row - self._first_row[shard]} holds an id outside "
+                f"0..{self._vocabulary.vocab_size - 1}",
+                self._place(shard, number),
                 "it stands for no token of this tokenizer",
             )
-        batch.n_tokens[place] = index.n_tokens[local]
-        batch.domain_ids[place] = index.domain_ids[local]
-        batch.row_ids[place] = index.row_ids[local]
-        start, stop = index.piece_offsets[local : local + 2]
-        batch.piece_lengths[place] = index.piece_lengths[start:stop]
 
-    def _open_shard(self, shard: int) -> FileIO:
+    def _open_shard(self, shard: int) -> int:
+        """Descriptor of a shard that has its size, opened if it was not used recently."""
         record = self._shards[shard]
         path = self.folder / record.name
-        try:
-            check_size(path, record)
-            return path.open("rb", buffering=0)
-        except FileNotFoundError as error:
-            raise _damaged(
-                "a shard that the manifest lists is missing", str(path), "its rows are lost"
-            ) from error
+        if shard in self._open:
+            self._open.move_to_end(shard)
+        else:
+            try:
+                self._open[shard] = path.open("rb", buffering=0)
+            except FileNotFoundError as error:
+                raise _damaged(
+                    "a shard that the manifest lists is missing", str(path), "its rows are lost"
+                ) from error
+            if len(self._open) > _OPEN_SHARDS:
+                self._open.popitem(last=False)[1].close()
+        descriptor = self._open[shard].fileno()
+        _check_open_size(descriptor, path, record)
+        return descriptor
 
-    def _batch_index(self, file: FileIO, shard: int, number: int) -> _BatchIndex:
+    def _batch_index(self, file: int, shard: int, number: int, first_row: int) -> _BatchIndex:
         """The verified small columns of a record batch, from memory if it was used recently."""
         key = (shard, number)
         if key in self._index:
@@ -182,16 +237,13 @@ class PackedDataset:
             return self._index[key]
         segment = self._shards[shard].segments[number + 1]
         where = self._place(shard, number)
-        first_row = int(self._first_row_of_batch[shard][number])
         self._index[key] = index = self._load_index(file, segment, first_row, where)
         held = sum(other.size_bytes for other in self._index.values())
         while held > _INDEX_BUDGET_BYTES and len(self._index) > 1:
             held -= self._index.popitem(last=False)[1].size_bytes
         return index
 
-    def _load_index(
-        self, file: FileIO, segment: Segment, first_row: int, where: str
-    ) -> _BatchIndex:
+    def _load_index(self, file: int, segment: Segment, first_row: int, where: str) -> _BatchIndex:
         message = self._read_around_ids(file, segment, where)
         schema = packed_schema(self.context, {})
         columns = pa.ipc.read_record_batch(pa.py_buffer(message), schema)
@@ -209,7 +261,7 @@ class PackedDataset:
         self._check_index(index, first_row, where)
         return index
 
-    def _read_around_ids(self, file: FileIO, segment: Segment, where: str) -> NDArray[np.uint8]:
+    def _read_around_ids(self, file: int, segment: Segment, where: str) -> NDArray[np.uint8]:
         """A record batch message with zeros for the ids, verified without them.
 
         The zeros are memory that is never touched.
@@ -307,20 +359,32 @@ class _BatchIndex:
         return sum(column.nbytes for column in (*columns, self.piece_offsets, self.piece_lengths))
 
 
-def _starts(parts: list[FileRecord] | tuple[Segment, ...]) -> NDArray[np.int64]:
+def _starts(parts: Sequence[FileRecord | Segment]) -> NDArray[np.int64]:
     """First row of each part and, last, the number of rows, int64 [N + 1]."""
     return np.concatenate([[0], np.cumsum([part.rows for part in parts])]).astype(np.int64)
 
 
-def _read_exactly(file: FileIO, target: NDArray[np.uint8], offset: int, where: str) -> None:
+def _read_exactly(file: int, target: NDArray[np.uint8], offset: int, where: str) -> None:
     """Fill `target` from the file at `offset`."""
-    done = os.preadv(file.fileno(), [target.data], offset) if len(target) else 0
+    done = os.preadv(file, [target.data], offset) if len(target) else 0
     if done != len(target):
+        raise _cut(len(target) - done, where)
+
+
+def _check_open_size(file: int, path: Path, record: FileRecord) -> None:
+    size = os.fstat(file).st_size
+    if size != record.size:
         raise _damaged(
-            f"the file ends {len(target) - done:,} bytes too early",
-            where,
-            "the rows behind its end are lost",
+            f"the file has {size:,} bytes, the manifest says {record.size:,}",
+            str(path),
+            "rows are missing or foreign",
         )
+
+
+def _cut(missing: int, where: str) -> IntegrityError:
+    return _damaged(
+        f"the file ends {missing:,} bytes too early", where, "the rows behind its end are lost"
+    )
 
 
 def _damaged(what: str, where: str, effect: str) -> IntegrityError:

@@ -183,7 +183,7 @@ def test_a_shard_cut_while_it_is_being_read(
     size = (dataset.folder / SHARD).stat().st_size
     with (dataset.folder / SHARD).open("r+b") as file:
         file.truncate(size - 900)
-    monkeypatch.setattr(packed_dataset, "check_size", lambda path, record: None)
+    monkeypatch.setattr(packed_dataset, "_check_open_size", lambda file, path, record: None)
     with pytest.raises(IntegrityError, match=r"the file ends .* bytes too early") as caught:
         dataset.rows(np.arange(5))
     assert f"{SHARD}, batch " in caught.value.where
