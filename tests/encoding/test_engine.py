@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from dsv3data.contracts import special_tokens
 from dsv3data.encoding.control_text import ControlTextCounter
-from dsv3data.encoding.engine import HuggingFaceEncoder
+from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 
 PIECES = st.sampled_from(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from dsv3data.audit.verify import verify
 from dsv3data.contracts import special_tokens
 from dsv3data.contracts.progress import NullSink
-from dsv3data.encoding.engine import HuggingFaceEncoder
+from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.vocabulary import load_vocabulary
 from dsv3data.packing.config import PackConfig
 from read_sets import counts_of, documents_in, reassembled, rejections_in, texts_in

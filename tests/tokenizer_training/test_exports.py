@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from dsv3data.contracts import special_tokens
-from dsv3data.encoding.engine import HuggingFaceEncoder
+from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data_tokenizer.exports import TIKTOKEN_PATTERN, tiktoken_ranks
 from dsv3data_tokenizer.pretokenizer import PATTERNS

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.progress import NullSink
-from dsv3data.encoding.engine import HuggingFaceEncoder
+from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.vocabulary import load_vocabulary, parse_vocabulary
 from dsv3data.io.sources import ReadOptions
 from dsv3data_tokenizer.bpe import add_control_tokens, tokenizer_json, train_bpe

@@ -19,7 +19,7 @@ from dsv3data.contracts.keys import keys_digest
 from dsv3data.contracts.manifest import TOKENIZER_NAME, TOKENS, FileRecord, Manifest
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import lineage_schema, packed_schema
-from dsv3data.encoding.engine import HuggingFaceEncoder
+from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import atomic_writer
 from dsv3data.io.manifest_file import describe_file, read_manifest

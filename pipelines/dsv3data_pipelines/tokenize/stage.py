@@ -25,7 +25,7 @@ from dsv3data.contracts.manifest import (
     Manifest,
 )
 from dsv3data.contracts.progress import Sink
-from dsv3data.encoding.engine import HuggingFaceEncoder
+from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import write_atomic
 from dsv3data.io.ledger import UnitRecord

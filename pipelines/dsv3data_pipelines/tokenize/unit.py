@@ -19,7 +19,8 @@ from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import token_schema
 from dsv3data.encoding.control_text import ControlTextCounter
-from dsv3data.encoding.engine import DocumentEncoder, HuggingFaceEncoder
+from dsv3data.encoding.engine import DocumentEncoder
+from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import atomic_writer
 from dsv3data.io.ledger import WORK_FOLDER

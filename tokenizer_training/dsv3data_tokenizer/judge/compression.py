@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsv3data.encoding.engine import HuggingFaceEncoder
+from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data_tokenizer.judge.bootstrap import Estimate, Resampler, estimate
 from dsv3data_tokenizer.judge.measures import Counts, TextMeasures, TokenMeasures

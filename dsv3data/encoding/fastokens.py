@@ -1,0 +1,34 @@
+"""fastokens: DeepSeek-V3's splits compiled, and a table of words seen; about 100 MB/s a core.
+
+Its output is two buffers of bytes, which become arrays without a copy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsv3data.encoding.vocabulary import Vocabulary
+
+
+class FastokensEncoder:
+    """The fast engine. One thread: worker processes are what runs at the same time.
+
+    Raises:
+        ImportError: fastokens is not installed.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        os.environ.setdefault("RAYON_NUM_THREADS", "1")  # read once, when its pool starts
+        from fastokens import Tokenizer
+
+        self._tokenizer = Tokenizer.from_json_str(vocabulary.document_json)
+
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """See `DocumentEncoder.encode`."""
+        ids, offsets = self._tokenizer.encode_batch_flat(list(texts))
+        # Ids are far below 2^31 (`Vocabulary`), so that uint32 and int32 are the same bytes.
+        return np.frombuffer(ids, dtype="<i4"), np.frombuffer(offsets, dtype="<i8")

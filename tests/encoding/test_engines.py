@@ -1,0 +1,247 @@
+"""The fast engine gives the oracle's ids; one that does not is refused by name."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+import dsv3data.encoding.choose as choose
+from dsv3data.contracts import special_tokens
+from dsv3data.contracts.errors import BadConfig, EnvironmentFault
+from dsv3data.encoding.choose import choose_engine
+from dsv3data.encoding.fastokens import FastokensEncoder
+from dsv3data.encoding.huggingface import HuggingFaceEncoder
+from dsv3data.encoding.probe import compare, first_difference, probe_texts
+from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary, parse_vocabulary
+
+SURROGATES = range(0xD800, 0xE000)
+PIECES = st.sampled_from(
+    [
+        *special_tokens.IN_VOCABULARY,
+        *special_tokens.ADDED[798:],
+        "<｜",
+        "｜>",
+        " ",
+        "\r\n",
+        "a",
+        "1",
+    ]
+)
+TEXTS = st.lists(
+    st.lists(PIECES | st.text(st.characters(exclude_categories=["Cs"])), max_size=6).map("".join),
+    max_size=5,
+)
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tiny_tokenizer: Path) -> Vocabulary:
+    return load_vocabulary(tiny_tokenizer)
+
+
+@pytest.fixture(scope="module")
+def oracle(vocabulary: Vocabulary) -> HuggingFaceEncoder:
+    return HuggingFaceEncoder(vocabulary)
+
+
+@pytest.fixture(scope="module")
+def fast(vocabulary: Vocabulary) -> FastokensEncoder:
+    return FastokensEncoder(vocabulary)
+
+
+@pytest.mark.slow
+def test_every_code_point_between_letters_and_between_spaces(
+    fast: FastokensEncoder, oracle: HuggingFaceEncoder
+) -> None:
+    characters = [chr(code) for code in range(0x110000) if code not in SURROGATES]
+    texts = []
+    for start in range(0, len(characters), 256):
+        texts += ["a".join(characters[start : start + 256])]
+        texts += [" ".join(characters[start : start + 256])]
+    assert first_difference(texts, fast, oracle) is None
+
+
+@settings(max_examples=400, deadline=None)
+@given(texts=TEXTS)
+def test_random_texts(
+    texts: list[str], fast: FastokensEncoder, oracle: HuggingFaceEncoder, vocabulary: Vocabulary
+) -> None:
+    values, offsets = fast.encode(texts)
+    assert (values.dtype, offsets.dtype) == (np.int32, np.int64)
+    assert compare((values, offsets), oracle.encode(texts)) is None
+    assert not vocabulary.is_control[values].any()
+    assert vocabulary.decode(values) == "".join(texts).encode()
+
+
+def test_no_texts_and_empty_texts(fast: FastokensEncoder) -> None:
+    assert [part.tolist() for part in fast.encode([])] == [[], [0]]
+    assert [part.tolist() for part in fast.encode(["", ""])] == [[], [0, 0, 0]]
+
+
+def test_a_megabyte_without_a_break(fast: FastokensEncoder, vocabulary: Vocabulary) -> None:
+    for unit in ("a", " ", "中", "=", "\n"):
+        text = unit * (1_000_000 // len(unit.encode()))
+        values, _ = fast.encode([text])
+        assert vocabulary.decode(values) == text.encode()
+
+
+def test_the_probe_holds_what_engines_differ_in(vocabulary: Vocabulary) -> None:
+    text = "".join(probe_texts(vocabulary))
+    assert all(control in text for control in vocabulary.control_texts)
+    assert {ord(character) >> 16 for character in text} == set(range(17))
+    assert all(run in text for run in ("\r\n\r\n", " " * 20, "a" * 3000, "中" * 3000, "1" * 3000))
+    assert 300_000 < len(text.encode()) < 600_000
+
+
+def test_auto_takes_the_fast_engine_and_says_nothing(vocabulary: Vocabulary) -> None:
+    notes: list[str] = []
+    chosen = choose_engine(vocabulary, "auto", note=notes.append)
+    assert (chosen.name, chosen.is_oracle, notes) == ("fastokens", False, [])
+    assert chosen.described.startswith("fastokens 0.")
+
+
+def test_the_oracle_by_name(vocabulary: Vocabulary) -> None:
+    chosen = choose_engine(vocabulary, "huggingface", note=pytest.fail)
+    assert (chosen.name, chosen.is_oracle) == ("huggingface", True)
+    assert chosen.described.startswith("tokenizers 0.")
+
+
+class Wrong:
+    """The oracle with one thing wrong, as engines of the field have been seen to be."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.oracle = HuggingFaceEncoder(vocabulary)
+
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        return self.oracle.encode([self.change(text) for text in texts])
+
+    def change(self, text: str) -> str:
+        raise NotImplementedError
+
+
+class LosesCarriageReturns(Wrong):
+    def change(self, text: str) -> str:
+        return text.replace("\r\n", "\n")
+
+
+class NewerUnicode(Wrong):
+    """Takes the unassigned block U+1CEC0 for letters."""
+
+    def change(self, text: str) -> str:
+        return "".join(
+            "é" if 0x1CEC0 <= ord(character) < 0x1CEF0 else character for character in text
+        )
+
+
+class CutsLongRuns(Wrong):
+    def change(self, text: str) -> str:
+        return text.replace("=" * 2000, "=" * 1999 + " =")
+
+
+class MatchesControlTexts(Wrong):
+    """`tokenizers` as everybody loads it."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.tokenizer = Tokenizer.from_str(vocabulary.tokenizer_json.decode())
+
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        ids = [one.ids for one in self.tokenizer.encode_batch(list(texts))]
+        offsets = np.cumsum([0, *map(len, ids)])
+        return np.array([token for one in ids for token in one], dtype=np.int32), offsets
+
+
+class LacksMerges(Wrong):
+    """Loses the last hundred merges."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        tree = json.loads(vocabulary.tokenizer_json)
+        tree["model"]["merges"] = tree["model"]["merges"][:-100]
+        super().__init__(parse_vocabulary(json.dumps(tree).encode(), where="test"))
+
+    def change(self, text: str) -> str:
+        return text
+
+
+class Fails(Wrong):
+    def change(self, text: str) -> str:
+        raise ValueError("unsupported pattern")
+
+
+WRONG = [LosesCarriageReturns, NewerUnicode, CutsLongRuns, MatchesControlTexts, LacksMerges]
+
+
+def install(monkeypatch: pytest.MonkeyPatch, builder: Any) -> None:
+    monkeypatch.setitem(choose._FAST, "fastokens", builder)
+
+
+@pytest.mark.parametrize("engine", WRONG, ids=lambda engine: engine.__name__)
+def test_a_wrong_engine_is_refused_for_this_tokenizer(
+    engine: type[Wrong], vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, engine)
+    notes: list[str] = []
+    assert choose_engine(vocabulary, "auto", note=notes.append).name == "huggingface"
+    (note,) = notes
+    assert note.startswith("fastokens was refused for this tokenizer: token ")
+    assert " instead of " in note
+    with pytest.raises(BadConfig, match="does not give the ids of huggingface") as caught:
+        choose_engine(vocabulary, "fastokens", note=pytest.fail)
+    assert "use --engine auto" in caught.value.fix
+
+
+def test_an_engine_that_fails_is_refused(
+    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, Fails)
+    notes: list[str] = []
+    assert choose_engine(vocabulary, "auto", note=notes.append).is_oracle
+    assert notes == [
+        "fastokens was refused for this tokenizer: it fails (unsupported pattern);"
+        " huggingface encodes"
+    ]
+
+
+def test_without_a_wheel_the_oracle_encodes_with_a_note(
+    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "fastokens", None)
+    notes: list[str] = []
+    assert choose_engine(vocabulary, "auto", note=notes.append).is_oracle
+    assert notes == [
+        "fastokens is not installed: huggingface encodes, about a hundred times slower"
+    ]
+    with pytest.raises(EnvironmentFault, match="the engine fastokens is not installed") as caught:
+        choose_engine(vocabulary, "fastokens", note=pytest.fail)
+    assert "pip install fastokens" in caught.value.fix
+
+
+def test_the_first_difference_is_named(vocabulary: Vocabulary) -> None:
+    def encoded(*ids: list[int]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        return np.array(list(itertools.chain(*ids)), np.int32), np.cumsum([0, *map(len, ids)])
+
+    assert compare(encoded([3, 4], [5]), encoded([3, 4], [5])) is None
+    found = compare(encoded([70, 71], [72]), encoded([70, 71], [73]))
+    assert found is not None
+    assert found.describe(vocabulary) == "token 0 is 72 (b'f') instead of 73 (b'g')"
+    for got, expected, text in (
+        (encoded([70]), encoded([70, 71]), "token 1 is missing instead of 71 (b'e')"),
+        (encoded([70, 71]), encoded([70]), "token 1 is 71 (b'e') instead of missing"),
+        (
+            encoded([70], [71, 72]),
+            encoded([70, 71], [72]),
+            "token 1 is missing instead of 71 (b'e')",
+        ),
+    ):
+        found = compare(got, expected)
+        assert found is not None
+        assert found.describe(vocabulary) == text
