@@ -114,7 +114,7 @@ def tokenize(
         manifest = publish_tokens(plan, records)
         seconds = time.monotonic() - started
         write_run_facts(out, seconds=seconds, workers=workers)
-    _check_rejected(manifest.counts, max_rejected, out)
+    check_rejected(manifest.counts, max_rejected, out)
     return TokenizeResult(out=out, root=manifest.root, counts=manifest.counts, seconds=seconds)
 
 
@@ -260,7 +260,8 @@ def _first_texts(units: Sequence[Unit], config: TokenizeConfig, *, limit_bytes: 
     return texts
 
 
-def _check_rejected(counts: Mapping[str, Any], allowed: float, out: Path) -> None:
+def check_rejected(counts: Mapping[str, Any], allowed: float, out: Path) -> None:
+    """Raise TooManyRejected if a finished run refused more than the allowed share of records."""
     rejected, documents = counts["rejected"], counts["documents"]
     if rejected and rejected > allowed * (documents + rejected):
         reasons = ", ".join(
