@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsv3data_tokenizer import reference, word_counts
+from dsv3data_tokenizer import reference, word_counts, word_table
 from dsv3data_tokenizer.word_counts import (
     SCHEMA,
     SpillingWordCounts,
@@ -62,7 +62,7 @@ def test_words_around_the_size_of_a_machine_word_and_many_rehashes() -> None:
     documents = some_documents(1000, seed=3)
     counts = as_dict(count_words(documents))
     assert counts == reference.word_counts(documents)
-    assert len(counts) > 3 * word_counts._SLOTS_AT_FIRST // 4
+    assert len(counts) > 3 * word_table._SLOTS_AT_FIRST // 4
     assert {len(word) for word in counts} >= {1, 2, 7, 8, 9, 10, 16, 17, 18}
 
 
