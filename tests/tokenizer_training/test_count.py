@@ -18,7 +18,13 @@ from dsv3data.io.manifest_file import describe_file, read_manifest, write_manife
 from dsv3data.io.sources import Document, ReadOptions, discover, plan_units, read_unit
 from dsv3data_tokenizer import count as count_module
 from dsv3data_tokenizer.config import TokenizerTrainConfig
-from dsv3data_tokenizer.count import COUNTS_NAME, CountConfig, CountResult, count_corpus
+from dsv3data_tokenizer.count import (
+    COUNTS_NAME,
+    SAMPLE_NAME,
+    CountConfig,
+    CountResult,
+    count_corpus,
+)
 from dsv3data_tokenizer.forecast import forecast
 from dsv3data_tokenizer.pretokenizer import deepseek_v3_pre_tokenizer
 from dsv3data_tokenizer.train import train_tokenizer
@@ -113,7 +119,8 @@ def test_verify_refuses_forged_counts(
     manifest = read_manifest(folder, expect=(WORD_COUNTS,))
     schema = read_counts(folder / COUNTS_NAME).schema
     write_counts(folder / COUNTS_NAME, [pa.record_batch(rows, schema=schema)])
-    changes = {"files": (describe_file(folder, COUNTS_NAME),), "counts": {"words": 2}}
+    files = tuple(describe_file(folder, name) for name in (COUNTS_NAME, SAMPLE_NAME))
+    changes = {"files": files, "counts": {"words": 2}}
     write_manifest(folder, type(manifest)(**{**manifest.__dict__, **changes}))
     with pytest.raises(IntegrityError, match=message):
         verify(folder, sink=NullSink())
@@ -125,7 +132,8 @@ def test_verify_refuses_words_out_of_order_over_batches(counted: Path, tmp_path:
     schema = read_counts(folder / COUNTS_NAME).schema
     parts = [{"word": [word], "count": [1]} for word in (b"b", b"a")]
     write_counts(folder / COUNTS_NAME, [pa.record_batch(part, schema=schema) for part in parts])
-    changes = {"files": (describe_file(folder, COUNTS_NAME),), "counts": {"words": 2}}
+    files = tuple(describe_file(folder, name) for name in (COUNTS_NAME, SAMPLE_NAME))
+    changes = {"files": files, "counts": {"words": 2}}
     write_manifest(folder, type(manifest)(**{**manifest.__dict__, **changes}))
     with pytest.raises(IntegrityError, match="the words are not in order"):
         verify(folder, sink=NullSink())

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from dsv3data.audit.verify import verify
 from dsv3data.contracts.errors import BadConfig, BadInput
-from dsv3data.contracts.keys import document_key, keyed_u64_scalar
+from dsv3data.contracts.keys import document_key
 from dsv3data.contracts.progress import NullSink
 from dsv3data.encoding.vocabulary import load_vocabulary
 from dsv3data.io.manifest_file import read_manifest
@@ -225,21 +225,21 @@ def test_report_counts_and_compression(tiny_corpus: Path, tiny_tokenizer: Path) 
     assert report["training_text"]["documents"] == len(documents(tiny_corpus))
 
 
-def test_the_report_reads_a_keyed_sample_of_a_big_domain(tiny_corpus: Path, tmp_path: Path) -> None:
+def test_the_report_reads_the_documents_with_the_smallest_keys(
+    tiny_corpus: Path, tmp_path: Path
+) -> None:
     limit = 20_000
     made = train(tiny_corpus, tmp_path / "out", vocab_size=300, report_bytes=limit)
     total = made.report["training_text"]["domains"]
     for domain, figures in made.report["compression"].items():
-        share = limit / total[domain]["bytes"]
-        chosen = [
-            text
-            for key, name, text in documents(tiny_corpus)
+        sizes = [
+            len(text.encode())
+            for key, name, text in sorted(documents(tiny_corpus))
             if name == domain
-            and keyed_u64_scalar(key, seed=0, purpose="tokenizer-report") / 2**64 <= share
         ]
-        assert figures["documents"] == len(chosen)
-        assert figures["bytes"] == sum(len(text.encode()) for text in chosen)
-        assert 0 < figures["documents"] < total[domain]["documents"]
+        behind = next(number for number in range(len(sizes)) if sum(sizes[:number]) >= limit)
+        assert figures["documents"] == behind < total[domain]["documents"]
+        assert figures["bytes"] == sum(sizes[:behind])
 
 
 def test_the_shape_of_the_vocabulary(tiny_tokenizer: Path) -> None:

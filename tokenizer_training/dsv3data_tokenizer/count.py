@@ -34,33 +34,39 @@ from dsv3data.stages.counts import add_counts
 from dsv3data.stages.output import finish_output, open_output
 from dsv3data.stages.units import run_units
 from dsv3data_tokenizer.sampling import Sample, SampleConfig, plan_sample
+from dsv3data_tokenizer.text_sample import TextSample, merge_samples
 from dsv3data_tokenizer.word_counts import SpillingWordCounts, count_words, merge_counts
 
 COUNTS_NAME = "counts.arrow"
-# Raised when the same text would give other counts than before.
-CODE_FORMAT = 1
+SAMPLE_NAME = "sample.jsonl"
+# Raised when the same text would give other files than before.
+CODE_FORMAT = 2
 _LEAST_LIMIT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class CountConfig:
-    """What shapes the counts."""
+    """What shapes the counts.
+
+    Attributes:
+        unit_bytes: input bytes of a work unit.
+        report_bytes: text per domain that is kept as a sample for reports.
+        sample: which documents are counted.
+    """
 
     unit_bytes: int = 64 << 20
+    report_bytes: int = 250_000
     sample: SampleConfig = field(default_factory=SampleConfig)
     read: ReadOptions = field(default_factory=ReadOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CountResult:
-    """Finished counts. `domains_of_unit` has the bytes taken of each domain in each unit."""
+    """Finished counts and their sample of the text."""
 
     out: Path
     root: str
     counts: Mapping[str, Any]
-    units: tuple[Unit, ...]
-    sample: Sample
-    domains_of_unit: tuple[Mapping[str, Any], ...]
 
 
 def count_corpus(
@@ -93,6 +99,7 @@ def count_corpus(
                 unit=unit,
                 read=config.read,
                 sample=sample,
+                report_bytes=config.report_bytes,
                 limit_bytes=limit,
                 out=out,
                 plan_hash=plan_hash,
@@ -102,15 +109,8 @@ def count_corpus(
         count_words([b"compile once, here"])  # not once in every worker of a fresh installation
         sink.phase("count words", total=sum(unit.size for unit in units), unit="B")
         records = run_units(tasks, workers=workers, sink=sink)
-        manifest = _publish(out, plan, units, records, sink)
-    return CountResult(
-        out=out,
-        root=manifest.root,
-        counts=manifest.counts,
-        units=tuple(units),
-        sample=sample,
-        domains_of_unit=tuple(record.counts["domains"] for record in records),
-    )
+        manifest = _publish(out, plan, config, units, records, sink)
+    return CountResult(out=out, root=manifest.root, counts=manifest.counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +149,7 @@ class CountUnit:
     unit: Unit
     read: ReadOptions
     sample: Sample
+    report_bytes: int
     limit_bytes: int
     out: Path
     plan_hash: str
@@ -171,20 +172,27 @@ class CountUnit:
         seen = _Seen(self, sink)
         words = SpillingWordCounts(runs, limit_bytes=self.limit_bytes)
         words.add_documents(seen.documents())
-        name = f"{WORK_FOLDER}/counts-{self.unit.name}.arrow"
-        unique = words.finish(self.out / name)
+        counts_name = f"{WORK_FOLDER}/counts-{self.unit.name}.arrow"
+        unique = words.finish(self.out / counts_name)
+        sample_name = f"{WORK_FOLDER}/sample-{self.unit.name}.jsonl"
+        seen.texts.write(self.out / sample_name)
         shutil.rmtree(runs)
         sink.advance(self.size - seen.bytes.total())
-        return [describe_file(self.out, name, rows=unique)], seen.tree()
+        files = [
+            describe_file(self.out, counts_name, rows=unique),
+            describe_file(self.out, sample_name),
+        ]
+        return files, seen.tree()
 
 
 class _Seen:
-    """Documents and bytes per domain, and rejections, of one unit."""
+    """Documents and bytes per domain, a sample of the text, and rejections, of one unit."""
 
     def __init__(self, task: CountUnit, sink: Sink) -> None:
         self._task, self._sink = task, sink
         self.documents_of: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
+        self.texts = TextSample(task.report_bytes)
         self.rejected = 0
 
     def documents(self) -> Any:
@@ -195,6 +203,7 @@ class _Seen:
             elif self._task.sample.takes(document):
                 self.documents_of[document.domain] += 1
                 self.bytes[document.domain] += len(document.data)
+                self.texts.add(document.domain, document.key, document.data)
                 self._sink.advance(len(document.data))
                 yield document.data
 
@@ -236,6 +245,7 @@ def _sample(
 def _publish(
     out: Path,
     plan: Mapping[str, Any],
+    config: CountConfig,
     units: Sequence[Unit],
     records: Sequence[UnitRecord],
     sink: Sink,
@@ -251,9 +261,12 @@ def _publish(
             fix="check --text-key and the encoding of the files",
         )
     sink.phase("merge counts")
+    parts = [out / file.name for record in records for file in record.files]
     counts["words"] = merge_counts(
-        [out / file.name for record in records for file in record.files], out / COUNTS_NAME
+        [path for path in parts if path.suffix == ".arrow"], out / COUNTS_NAME
     )
+    samples = [path for path in parts if path.suffix == ".jsonl"]
+    merge_samples(samples, limit_bytes=config.report_bytes).write(out / SAMPLE_NAME)
     manifest = Manifest(
         format=WORD_COUNTS,
         plan=plan,
@@ -261,7 +274,10 @@ def _publish(
         tokenizer=NO_TOKENIZER,
         counts=counts,
         keys_digest="",
-        files=(describe_file(out, COUNTS_NAME, rows=counts["words"]),),
+        files=(
+            describe_file(out, COUNTS_NAME, rows=counts["words"]),
+            describe_file(out, SAMPLE_NAME),
+        ),
     )
     finish_output(out, manifest)
     return manifest

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from dsv3data.contracts.config import config_hash, to_dict
 from dsv3data.contracts.errors import BadInput
-from dsv3data.contracts.keys import keyed_u64_scalar
 from dsv3data.contracts.manifest import MANIFEST_NAME, TOKENIZER, TOKENIZER_NAME, WORD_COUNTS
 from dsv3data.contracts.progress import Sink
 from dsv3data.encoding.vocabulary import Vocabulary, parse_vocabulary
@@ -26,20 +25,19 @@ from dsv3data.io.ledger import Ledger
 from dsv3data.io.lock import OutputLock
 from dsv3data.io.manifest_file import check_file, is_intact, read_manifest
 from dsv3data.io.places import refuse_output_inside
-from dsv3data.io.sources import Document, read_unit
 from dsv3data.stages.counts import add_counts
 from dsv3data_tokenizer.bpe import add_control_tokens, tokenizer_json
 from dsv3data_tokenizer.config import TokenizerTrainConfig
-from dsv3data_tokenizer.count import COUNTS_NAME, CountConfig, CountResult, count_corpus
+from dsv3data_tokenizer.count import COUNTS_NAME, SAMPLE_NAME, CountConfig, count_corpus
 from dsv3data_tokenizer.folder import REPORT_NAME, write_tokenizer_folder
 from dsv3data_tokenizer.judge.compression import compression
 from dsv3data_tokenizer.ladder import cut_vocabulary
 from dsv3data_tokenizer.merges import bpe_tokenizer, train_merges
-from dsv3data_tokenizer.word_counts import merge_counts, read_counts
+from dsv3data_tokenizer.text_sample import merge_samples
+from dsv3data_tokenizer.word_counts import counts_of, merge_counts, read_counts
 
 # Raised when the same counts and config would give another tokenizer than before.
-CODE_FORMAT = 1
-_ALL_ONES = (1 << 64) - 1
+CODE_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +52,12 @@ class TokenizerResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Words:
-    """The counted training text. `counted` is None when the counts came without their documents."""
+    """The counted training text, and samples of it."""
 
     path: Path
     roots: tuple[str, ...]
     counts: Mapping[str, Any]
-    counted: CountResult | None
+    samples: tuple[Path, ...]
 
 
 def train_tokenizer(
@@ -120,7 +118,12 @@ def _count(
     sink: Sink,
 ) -> _Words:
     """Count into the working folder; another recipe or reading counts into another place."""
-    counting = CountConfig(unit_bytes=config.unit_bytes, sample=config.sample, read=config.read)
+    counting = CountConfig(
+        unit_bytes=config.unit_bytes,
+        report_bytes=config.report_bytes,
+        sample=config.sample,
+        read=config.read,
+    )
     folder = work / f"words-{config_hash(counting)[:16]}"
     for other in work.glob("words-*"):
         if other != folder:
@@ -134,7 +137,10 @@ def _count(
         memory_bytes=memory_bytes,
     )
     return _Words(
-        path=folder / COUNTS_NAME, roots=(counted.root,), counts=counted.counts, counted=counted
+        path=folder / COUNTS_NAME,
+        roots=(counted.root,),
+        counts=counted.counts,
+        samples=(folder / SAMPLE_NAME,),
     )
 
 
@@ -147,10 +153,11 @@ def _given_words(folders: Sequence[Path], work: Path) -> _Words:
     paths = [folder / COUNTS_NAME for folder in folders]
     counts = add_counts([manifest.counts for manifest in manifests])
     roots = tuple(sorted(manifest.root for manifest in manifests))
+    samples = tuple(folder / SAMPLE_NAME for folder in folders)
     if len(paths) == 1:
-        return _Words(path=paths[0], roots=roots, counts=counts, counted=None)
+        return _Words(path=paths[0], roots=roots, counts=counts, samples=samples)
     counts["words"] = merge_counts(paths, work / COUNTS_NAME)
-    return _Words(path=work / COUNTS_NAME, roots=roots, counts=counts, counted=None)
+    return _Words(path=work / COUNTS_NAME, roots=roots, counts=counts, samples=samples)
 
 
 def _plan(config: TokenizerTrainConfig, words: _Words) -> dict[str, Any]:
@@ -178,7 +185,7 @@ def _merge(words: _Words, config: TokenizerTrainConfig, sink: Sink) -> bytes:
     table: pa.Table = read_counts(words.path)
     merges = train_merges(
         table["word"],
-        table["count"].to_numpy(),
+        counts_of(table["count"]),
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
         progress=_Progress(sink),
@@ -217,7 +224,7 @@ def _publish(
 ) -> TokenizerResult:
     sink.phase(f"report {out.name}")
     vocabulary = parse_vocabulary(data, where="the trained tokenizer")
-    figures = _compression(vocabulary, words.counted, config)
+    figures = _compression(vocabulary, words, config)
     report = write_tokenizer_folder(
         out, vocabulary, plan=plan, training_text=words.counts, compression=figures
     )
@@ -245,38 +252,11 @@ def _cut_ladder(
 
 
 def _compression(
-    vocabulary: Vocabulary, counted: CountResult | None, config: TokenizerTrainConfig
+    vocabulary: Vocabulary, words: _Words, config: TokenizerTrainConfig
 ) -> dict[str, Any]:
-    """Bytes per token on about `report_bytes` of each domain, the same documents for any run."""
-    if counted is None:
-        return {}
-    texts = {
-        domain: list(_report_texts(domain, counted, config)) for domain in counted.counts["domains"]
-    }
+    """Bytes per token on a sample of the training text, the same for any run."""
+    texts = merge_samples(words.samples, limit_bytes=config.report_bytes).texts()
     return {
         domain: {**asdict(figures), "bytes_per_token": round(figures.bytes_per_token, 4)}
         for domain, figures in compression(vocabulary, texts).items()
     }
-
-
-def _report_texts(domain: str, counted: CountResult, config: TokenizerTrainConfig) -> Iterator[str]:
-    """Documents of a domain from as few units as hold enough of it, chosen by their keys."""
-    available, chosen = 0, []
-    for unit, domains in zip(counted.units, counted.domains_of_unit, strict=True):
-        if domain in domains and available < config.report_bytes:
-            available += domains[domain]["bytes"]
-            chosen.append(unit)
-    share = config.report_bytes / max(1, available)
-    for unit in chosen:
-        for document in read_unit(unit, config.read):
-            if (
-                isinstance(document, Document)
-                and document.domain == domain
-                and counted.sample.takes(document)
-                and _below(document.key, share)
-            ):
-                yield document.data.decode("utf-8")
-
-
-def _below(key: bytes, share: float) -> bool:
-    return keyed_u64_scalar(key, seed=0, purpose="tokenizer-report") <= share * _ALL_ONES

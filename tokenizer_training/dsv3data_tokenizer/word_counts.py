@@ -165,7 +165,7 @@ def _merged_batches(sources: Sequence[Iterator[pa.RecordBatch]]) -> Iterator[pa.
         limit = min(batch["word"][-1].as_py() for batch in heads.values())
         for number, batch in list(heads.items()):
             taken = _rows_up_to(batch["word"], limit)
-            counts.add_words(batch["word"][:taken], batch["count"][:taken].to_numpy())
+            counts.add_words(batch["word"][:taken], counts_of(batch["count"])[:taken])
             rest = batch.slice(taken) if taken < batch.num_rows else next(sources[number], None)
             if rest is None:
                 del heads[number]
@@ -198,10 +198,10 @@ def _batches_of(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _rebatched(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same rows as `_batches` would cut them if they came at once."""
-    held = SCHEMA.empty_table()
+    held = pa.Table.from_batches([], schema=SCHEMA)
     for batch in batches:
         table = pa.concat_tables([held, pa.Table.from_batches([batch])])
-        *full, last = _batches(*offsets_and_bytes(table["word"]), table["count"].to_numpy())
+        *full, last = _batches(*offsets_and_bytes(table["word"]), counts_of(table["count"]))
         yield from full
         held = pa.Table.from_batches([last])
     yield from held.to_batches()
@@ -249,6 +249,14 @@ def offsets_and_bytes(
     if size:
         data[:size] = np.frombuffer(data_buffer, dtype=np.uint8)[offsets[0] :][:size]
     return offsets - offsets[0], data
+
+
+def counts_of(column: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+    """The column `count`, int64 [N]. (`to_numpy` would import pandas where it is installed.)"""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    values = np.frombuffer(column.buffers()[1], dtype=np.int64)
+    return values[column.offset : column.offset + len(column)]
 
 
 def _in_batches(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
