@@ -87,7 +87,7 @@ def test_the_properties_of_every_code_point_are_those_of_the_installed_tokenizer
     assert len(asked) - 2048 == 1_112_064
     assert not len(differing), (
         f"{len(differing)} code points, the first U+{differing[0]:04X}: `tokenizers` has another "
-        "Unicode version; run python -m dsv3data_tokenizer.unicode_classes"
+        "Unicode version; run python -m dsv3data.encoding.unicode_properties"
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsv3data.encoding.debias import punctuation_break_ids
 from dsv3data.encoding.vocabulary import Vocabulary
-from dsv3data_tokenizer.debias import punctuation_break_ids
 from dsv3data_tokenizer.judge.measures import TokenMeasures
 from dsv3data_tokenizer.judge.sample import SampledDocument
 
