@@ -27,20 +27,14 @@ from dsv3data_tokenizer.merges import (
 from dsv3data_tokenizer.word_counts import count_words
 
 
-def train(
-    texts: Sequence[str], *, vocab_size: int, min_frequency: int = 0, scale: int = 1
-) -> Merges:
+def train(texts: Sequence[str], *, vocab_size: int, scale: int = 1, **rules: int) -> Merges:
     table = count_words(text.encode() for text in texts)
-    return train_merges(
-        table["word"],
-        table["count"].to_numpy() * scale,
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-    )
+    counts = table["count"].to_numpy() * scale
+    return train_merges(table["word"], counts, vocab_size=vocab_size, **rules)
 
 
 def by_slow_twin(
-    texts: Sequence[str], *, vocab_size: int, min_frequency: int = 0
+    texts: Sequence[str], *, vocab_size: int, min_frequency: int = 0, max_token_bytes: int = 0
 ) -> list[tuple[int, int]]:
     """The slow twin's pairs; asserts that no merge makes a string that another one has made."""
     first_ids = {bytes([value]): token for value, token in enumerate(byte_ids().tolist())}
@@ -49,16 +43,15 @@ def by_slow_twin(
         first_ids=first_ids,
         vocab_size=vocab_size,
         least=min_frequency,
+        longest=max_token_bytes,
     )
     assert [token for _, token in found] == list(range(FIRST_MERGE_ID, FIRST_MERGE_ID + len(found)))
     return [pair for pair, _ in found]
 
 
-def assert_equal_to_hugging_face(
-    texts: Sequence[str], *, vocab_size: int, min_frequency: int = 0
-) -> Merges:
-    ours = train(texts, vocab_size=vocab_size, min_frequency=min_frequency)
-    theirs = train_bpe(texts, vocab_size=vocab_size, min_frequency=min_frequency)
+def assert_equal_to_hugging_face(texts: Sequence[str], *, vocab_size: int, **rules: int) -> Merges:
+    ours = train(texts, vocab_size=vocab_size, **rules)
+    theirs = train_bpe(texts, vocab_size=vocab_size, **rules)
     assert tokenizer_json(bpe_tokenizer(ours)) == tokenizer_json(theirs)
     return ours
 
@@ -75,20 +68,24 @@ def random_texts(chance: random.Random) -> list[str]:
 
 def test_random_corpora_give_the_files_of_hugging_face_and_the_merges_of_the_twin() -> None:
     chance = random.Random(11)
-    complete, short, ties = 0, 0, 0
+    complete, short, ties, limited = 0, 0, 0, 0
     for _ in range(300):
         texts = random_texts(chance)
         vocab_size = chance.choice([259, 260, 264, 280, 320, 600])
-        min_frequency = chance.choice([0, 0, 1, 2, 3])
-        merges = assert_equal_to_hugging_face(
-            texts, vocab_size=vocab_size, min_frequency=min_frequency
-        )
-        twin = by_slow_twin(texts, vocab_size=vocab_size, min_frequency=min_frequency)
+        rules = {
+            "min_frequency": chance.choice([0, 0, 1, 2, 3]),
+            "max_token_bytes": chance.choice([0, 0, 2, 3, 7]),
+        }
+        merges = assert_equal_to_hugging_face(texts, vocab_size=vocab_size, **rules)
+        twin = by_slow_twin(texts, vocab_size=vocab_size, **rules)
         assert [tuple(pair) for pair in merges.pairs.tolist()] == twin
+        longest = max(map(len, merges.token_bytes))
+        limited += longest == rules["max_token_bytes"]
+        assert longest <= (rules["max_token_bytes"] or longest)
         complete += merges.vocab_size == vocab_size
         short += merges.vocab_size < vocab_size
         ties += bool(np.any(np.diff(merges.counts) == 0))
-    assert min(complete, short, ties) > 50
+    assert min(complete, short, ties, limited) > 50
 
 
 @given(

@@ -168,6 +168,21 @@ def test_frequencies_out_of_range(count: int) -> None:
         TokenizerTrainConfig(min_frequency=count)
 
 
+@pytest.mark.parametrize("size", [-1, 1])
+def test_token_lengths_out_of_range(size: int) -> None:
+    with pytest.raises(BadConfig, match="max_token_bytes must be 0 or at least 2, not"):
+        TokenizerTrainConfig(max_token_bytes=size)
+
+
+def test_no_token_is_longer_than_asked_for(small: Path, tmp_path: Path) -> None:
+    options = {"vocab_size": 500, "allow_smaller": True}
+    train(small, tmp_path / "a", **options)
+    train(small, tmp_path / "b", max_token_bytes=4, **options)
+    lengths = [max(map(len, load_vocabulary(tmp_path / name).token_bytes)) for name in ("a", "b")]
+    assert lengths[0] > 4
+    assert lengths[1] == 4
+
+
 def test_min_frequency_stops_rare_merges(small: Path, tmp_path: Path) -> None:
     often = train(small, tmp_path / "a", vocab_size=5000, allow_smaller=True, min_frequency=3)
     rare = train(small, tmp_path / "b", vocab_size=5000, allow_smaller=True)

@@ -16,7 +16,9 @@ from dsv3data_tokenizer.pretokenizer import deepseek_v3_pre_tokenizer
 MODEL_MAX_LENGTH = 131_072
 
 
-def train_bpe(texts: Iterable[str], *, vocab_size: int, min_frequency: int = 0) -> Tokenizer:
+def train_bpe(
+    texts: Iterable[str], *, vocab_size: int, min_frequency: int = 0, max_token_bytes: int = 0
+) -> Tokenizer:
     """Train a byte-level BPE with up to `vocab_size` entries, the three control ids included.
 
     Ids: 0-2 control tokens, 3-258 the byte alphabet by code point, then merge i has id 259 + i.
@@ -28,6 +30,8 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int, min_frequency: int = 0) 
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
+        # Its limit is the first length that no token has.
+        max_token_length=max_token_bytes + 1 if max_token_bytes else None,
         special_tokens=list(special_tokens.IN_VOCABULARY),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

@@ -19,6 +19,8 @@ class TokenizerTrainConfig:
     Attributes:
         vocab_size: model entries, control ids 0-2 included; the 815 added tokens come on top.
         min_frequency: a pair seen less often is not merged; DeepSeek-V3's is not published.
+        max_token_bytes: no token is longer, which keeps rulers, blank runs and base64 from filling
+            the vocabulary; 0 for no limit, as for DeepSeek-V3, whose longest is a run of blanks.
         allow_smaller: accept fewer entries when the corpus has no more pairs to merge.
         report_bytes: text per domain that the report encodes.
         unit_bytes: input bytes of a work unit of the counting phase.
@@ -27,6 +29,7 @@ class TokenizerTrainConfig:
 
     vocab_size: int = 128_000
     min_frequency: int = 0
+    max_token_bytes: int = 0
     allow_smaller: bool = False
     report_bytes: int = 250_000
     unit_bytes: int = 64 << 20
@@ -48,6 +51,13 @@ class TokenizerTrainConfig:
                 where="--min-frequency",
                 effect="nothing was started",
                 fix="0 and 1 merge every pair, 2 leaves out those seen once",
+            )
+        if self.max_token_bytes < 0 or self.max_token_bytes == 1:
+            raise BadConfig(
+                f"max_token_bytes must be 0 or at least 2, not {self.max_token_bytes:,}",
+                where="--max-token-bytes",
+                effect="nothing was started",
+                fix="0 sets no limit; 64 leaves out what is hardly a word in any language",
             )
         if self.unit_bytes < 1 << 10:
             raise BadConfig(

@@ -18,14 +18,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dsv3data_tokenizer.compiled import compiled, signed
+from dsv3data_tokenizer.compiled import compiled, prefetch, signed
 
 SEPARATOR, HOLE = -1, -2
 
 # The scalars of a training run, int64, by their place in one array that kernels change. The NEW_
 # ones say how much room the next step may need beyond what is taken.
-TOKENS, PAIRS, HEAP, PLACES, THRESHOLD, LEAST, NEW_PAIRS, NEW_NODES, NEW_PLACES = range(9)
-N_SCALARS = 9
+TOKENS, PAIRS, HEAP, PLACES, THRESHOLD, LEAST, LONGEST, NEW_PAIRS, NEW_NODES, NEW_PLACES = range(10)
+N_SCALARS = 10
 # Why `run` returned.
 PAUSED, FINISHED, NEEDS_ROOM = range(3)
 
@@ -33,6 +33,9 @@ PAUSED, FINISHED, NEEDS_ROOM = range(3)
 BLOCK_SHIFT = 6
 # The threshold falls to this part of the heaviest waiting pair's count.
 _THRESHOLD_SHIFT = 2
+
+# Places whose symbols are asked for before the first of them is looked at.
+_AHEAD = 16
 
 _RIGHT_HALF = (1 << 32) - 1
 # SplitMix64's increment: odd, with well-spread bits.
@@ -297,6 +300,7 @@ def _replace(
     n_merged, n_left, n_right, twin_weight, twins = 0, 0, 0, 0, 0
     previous_end = -1
     for number in range(len(places)):
+        prefetch(symbols, signed(places[min(number + _AHEAD, len(places) - 1)]))
         place = signed(places[number])
         middle = place + left_length
         if symbols[place] != left or symbols[middle] != right:
@@ -342,6 +346,7 @@ def _list_places(
     """Write the places of the new pairs to their lists, which so are ascending."""
     new_length = lengths[new]
     for number in range(start, stop):
+        prefetch(symbols, signed(places[min(number + _AHEAD, stop - 1)]))
         place = signed(places[number])
         before, behind = symbols[place - 1], symbols[place + new_length]
         if before != SEPARATOR and before != new:  # (new, new) is listed from its left
@@ -352,7 +357,7 @@ def _list_places(
 
 @compiled
 def _append(places: NDArray[np.uint32], cursors: NDArray[np.int64], other: int, place: int) -> None:
-    """Add to the list of the pair with `other`, unless that is too rare to have one."""
+    """Add to the list of the pair with `other`, unless there is none."""
     cursor = cursors[other]
     if cursor >= 0:
         places[cursor] = place
@@ -392,7 +397,7 @@ def _slot_of(keys: NDArray[np.int64], slots: NDArray[np.int32], key: int) -> int
 
 @compiled
 def _lighten(pairs: Pairs, key: int, weight: int) -> None:
-    """Take from the count of a pair, unless it is too rare to be known."""
+    """Take from the count of a pair, unless it was too rare or too long to be queued."""
     pair = pairs.slots[_slot_of(pairs.keys, pairs.slots, key)]
     if pair >= 0:
         pairs.counts[pair] -= weight
@@ -401,9 +406,10 @@ def _lighten(pairs: Pairs, key: int, weight: int) -> None:
 @compiled
 def _enter(state: State, key: int, count: int, n_places: int) -> int:
     """Queue a new pair with an empty list for its places; where that starts, or -1 for a pair that
-    is too rare."""
+    is too rare or too long."""
     pairs, scalars = state.pairs, state.scalars
-    if count < scalars[LEAST]:
+    merged_length = state.lengths[key >> 32] + state.lengths[key & _RIGHT_HALF]
+    if count < scalars[LEAST] or merged_length > scalars[LONGEST]:
         return -1
     pair = scalars[PAIRS]
     scalars[PAIRS] += 1
@@ -475,6 +481,8 @@ def _close_gaps(state: State, numbers: NDArray[np.int32]) -> None:
         left_length = lengths[left]
         start = used
         for number in range(pairs.starts[pair], pairs.starts[pair] + pairs.lengths[pair]):
+            # Lists follow one another, so the place ahead may be of a later one.
+            prefetch(symbols, signed(places[min(number + _AHEAD, scalars[PLACES] - 1)]))
             place = signed(places[number])
             if symbols[place] == left and symbols[place + left_length] == right:
                 places[used] = place

@@ -65,6 +65,7 @@ def train_merges(
     *,
     vocab_size: int,
     min_frequency: int = 0,
+    max_token_bytes: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Merges:
     """Merges for a vocabulary of up to `vocab_size` ids, control tokens and bytes included.
@@ -73,9 +74,16 @@ def train_merges(
         words: unique pre-tokens, binary [W].
         counts: int64 [W], occurrences of each, at least 1; no pair's sum may reach 2^63.
         min_frequency: a pair seen less often is not merged.
+        max_token_bytes: nor is one that makes a longer token; 0 for no limit.
         progress: called with (ids so far, vocab_size) every thousand merges and at the end.
     """
-    trainer = _Trainer(words, counts, vocab_size=vocab_size, least=max(1, min_frequency))
+    trainer = _Trainer(
+        words,
+        counts,
+        vocab_size=vocab_size,
+        least=max(1, min_frequency),
+        longest=max_token_bytes or np.iinfo(np.int64).max,
+    )
     parts = []
     finished = False
     while not finished:
@@ -133,6 +141,7 @@ class _Trainer:
         *,
         vocab_size: int,
         least: int,
+        longest: int,
     ) -> None:
         self._vocab_size = vocab_size
         most_tokens = max(vocab_size, FIRST_MERGE_ID)
@@ -155,6 +164,7 @@ class _Trainer:
         scalars[kernels.TOKENS] = FIRST_MERGE_ID
         scalars[kernels.THRESHOLD] = np.iinfo(np.int64).max
         scalars[kernels.LEAST] = least
+        scalars[kernels.LONGEST] = longest
         kernels.enter_byte_pairs(self._state, FIRST_BYTE_ID, weights, numbers)
 
     @property

@@ -34,7 +34,12 @@ def word_counts(documents: Iterable[bytes]) -> Counter[bytes]:
 
 
 def merges(
-    counts: Mapping[bytes, int], *, first_ids: Mapping[bytes, int], vocab_size: int, least: int = 0
+    counts: Mapping[bytes, int],
+    *,
+    first_ids: Mapping[bytes, int],
+    vocab_size: int,
+    least: int = 0,
+    longest: int = 0,
 ) -> list[tuple[Pair, int]]:
     """(pair, new id) in the order Hugging Face's trainer finds them.
 
@@ -46,6 +51,7 @@ def merges(
         counts: occurrences of each word.
         first_ids: ids of the single bytes; `vocab_size` counts ids from 0.
         least: a pair seen less often is not merged.
+        longest: nor is one that makes a token of more bytes; 0 for no limit.
     """
     ids = dict(first_ids)
     strings = {number: string for string, number in ids.items()}
@@ -69,6 +75,8 @@ def merges(
         if -negative < max(1, least):
             break
         string = strings[pair[0]] + strings[pair[1]]
+        if longest and len(string) > longest:
+            continue
         new_id = ids.setdefault(string, next_id)
         if new_id == next_id:
             strings[new_id] = string

@@ -188,6 +188,7 @@ def _merge(words: _Words, config: TokenizerTrainConfig, sink: Sink) -> bytes:
         counts_of(table["count"]),
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
+        max_token_bytes=config.max_token_bytes,
         progress=_Progress(sink),
     )
     reached = merges.vocab_size

@@ -43,6 +43,7 @@ def _sizes(context: click.Context, option: click.Parameter, value: str | None) -
 @click.argument("inputs", nargs=-1, required=True, type=PATH)
 @click.option("--vocab-size", type=int, help="Model entries.  [default: 128000]")
 @click.option("--min-frequency", type=int, help="Rarer pairs are not merged.  [default: 0]")
+@click.option("--max-token-bytes", type=int, help="Longest token; 0: no limit.  [default: 0]")
 @click.option(
     "--allow-smaller/--no-allow-smaller",
     default=None,
