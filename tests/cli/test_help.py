@@ -112,7 +112,7 @@ def test_stated_defaults_are_those_of_the_config(name: str) -> None:
         assert text == WORDS.get(value, str(value)), option
     expected = {
         "demo": 1,
-        "tokenizer train": 7,
+        "tokenizer train": 8,
         "tokenizer report": 5,
         "tokenize": 6,
         "pack": 3,
