@@ -29,11 +29,13 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 def test_tables_for_people(cli: Cli, tiny_tokenizer: Path, tiny_corpus: Path) -> None:
     before = everything(tiny_tokenizer)
-    result = cli(tiny_tokenizer, tiny_corpus, "--against", tiny_tokenizer, "--sample-mb", "0.02")
+    twice = ("--against", tiny_tokenizer, "--against", f"same={tiny_tokenizer}")
+    result = cli(tiny_tokenizer, tiny_corpus, *twice, "--sample-mb", "0.02")
     assert result.code == 0, result.err
     for expected in (
         "bytes per token",
         "tokenizer (2)",
+        "same",
         "+0.0 %",
         "punctuation+newline tokens",
         "unused here",
@@ -43,6 +45,7 @@ def test_tables_for_people(cli: Cli, tiny_tokenizer: Path, tiny_corpus: Path) ->
         assert expected in result.out
     assert [line.split(":")[0] for line in result.err.splitlines()] == [
         "read documents",
+        "encode",
         "encode",
         "encode",
         "report",

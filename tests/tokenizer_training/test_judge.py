@@ -67,7 +67,7 @@ def judge(tokenizer: Path, corpus: Path, **options: Any) -> Tree:
 
 @pytest.fixture(scope="module")
 def report(tiny_tokenizer: Path, tiny_corpus: Path, other: Path) -> Tree:
-    return judge(tiny_tokenizer, tiny_corpus, against=[other / "tokenizer.json"])
+    return judge(tiny_tokenizer, tiny_corpus, against=[("", other / "tokenizer.json")])
 
 
 def plain(path: Path) -> Tokenizer:
@@ -79,7 +79,7 @@ def test_the_report_is_plain_and_the_same_each_time(
     report: Tree, tiny_tokenizer: Path, tiny_corpus: Path, other: Path
 ) -> None:
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    again = judge(tiny_tokenizer, tiny_corpus, against=[other])
+    again = judge(tiny_tokenizer, tiny_corpus, against=[("", other)])
     assert again == report
 
 
@@ -214,7 +214,10 @@ def test_groups_by_language(tiny_tokenizer: Path, tiny_corpus: Path, tmp_path: P
 
 def test_two_tokenizers_of_one_name(tiny_tokenizer: Path, tiny_corpus: Path) -> None:
     result = judge(
-        tiny_tokenizer, tiny_corpus, against=[tiny_tokenizer, tiny_tokenizer], sample_bytes=5000
+        tiny_tokenizer,
+        tiny_corpus,
+        against=[("", tiny_tokenizer), ("", tiny_tokenizer)],
+        sample_bytes=5000,
     )
     name = tiny_tokenizer.name
     assert [one["name"] for one in result["tokenizers"]] == [name, f"{name} (2)", f"{name} (3)"]
@@ -355,7 +358,7 @@ def test_unknown_text_is_counted(tiny_tokenizer: Path, tmp_path: Path) -> None:
     words.normalizer = normalizers.Lowercase()
     words.save(str(tmp_path / "words.json"))
     (tmp_path / "x.jsonl").write_text('{"text": "The cat the"}', encoding="utf-8")
-    result = judge(tiny_tokenizer, tmp_path / "x.jsonl", against=[tmp_path / "words.json"])
+    result = judge(tiny_tokenizer, tmp_path / "x.jsonl", against=[("", tmp_path / "words.json")])
     row = result["compression"]["domains"]["default"][1]
     assert (row["tokens"], row["unknown_share"]) == (3, pytest.approx(1 / 3))
     assert result["tokenizers"][1]["name"] == "words"

@@ -37,7 +37,7 @@ def report(tiny_tokenizer: Path, tiny_corpus: Path, tmp_path_factory: Any) -> di
         [path],
         options=ReadOptions(),
         sink=NullSink(),
-        against=[tiny_tokenizer],
+        against=[("", tiny_tokenizer)],
         language_key="lang",
         sample_bytes=20_000,
     )

@@ -27,14 +27,20 @@ _WORST = 5
 _EXCERPT = 40
 
 
+def _named(text: str) -> tuple[str, Path]:
+    """NAME=FILE, unless a file has that very name."""
+    name, separator, path = text.partition("=")
+    return ("", Path(text)) if not separator or Path(text).exists() else (name, Path(path))
+
+
 @click.command("report", short_help="Judge a tokenizer on documents.")
 @click.argument("folder", type=PATH)
 @click.argument("inputs", nargs=-1, required=True, type=PATH)
 @click.option(
     "--against",
     multiple=True,
-    type=PATH,
-    metavar="FILE",
+    callback=lambda _context, _option, values: tuple(map(_named, values)),
+    metavar="[NAME=]FILE",
     help="Another tokenizer.json (or its folder) to set beside; may be given again.",
 )
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page.")
@@ -51,7 +57,7 @@ _EXCERPT = 40
 def report(
     folder: Path,
     inputs: tuple[Path, ...],
-    against: tuple[Path, ...],
+    against: tuple[tuple[str, Path], ...],
     html: Path | None,
     sample_mb: float,
     language_key: str,

@@ -48,8 +48,11 @@ class Contender:
             raise _unusable(f"it cannot encode the sample: {error}", self.name) from error
 
 
-def load_contender(path: Path) -> Contender:
+def load_contender(path: Path, *, name: str = "") -> Contender:
     """Any tokenizer.json of Hugging Face `tokenizers`, or the folder that holds one.
+
+    Args:
+        name: how the report calls it; by default after its folder or file.
 
     Raises:
         BadInput: missing, or not such a file.
@@ -59,8 +62,8 @@ def load_contender(path: Path) -> Contender:
         data = file.read_bytes()
     except OSError as error:
         raise _unusable(f"it cannot be read: {error.strerror}", str(file)) from error
-    name = file.resolve().parent.name if file.name == TOKENIZER_NAME else file.stem
-    return parse_contender(data, name=name, where=str(file))
+    own_name = file.resolve().parent.name if file.name == TOKENIZER_NAME else file.stem
+    return parse_contender(data, name=name or own_name, where=str(file))
 
 
 def parse_contender(data: bytes, *, name: str, where: str) -> Contender:

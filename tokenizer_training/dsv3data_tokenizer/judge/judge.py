@@ -40,7 +40,7 @@ def judge_tokenizer(
     *,
     options: ReadOptions,
     sink: Sink,
-    against: Sequence[Path] = (),
+    against: Sequence[tuple[str, Path]] = (),
     sample_bytes: int = SAMPLE_BYTES,
     language_key: str = "",
 ) -> dict[str, Any]:
@@ -48,7 +48,8 @@ def judge_tokenizer(
 
     Args:
         folder: a tokenizer of ours (DeepSeek-V3's id layout), or its tokenizer.json.
-        against: any other tokenizer.json, or folders that hold one.
+        against: name and place of any other tokenizer.json, or folder that holds one; without a
+            name it is called after its folder or file.
         sample_bytes: text of each domain that is encoded, at most.
         language_key: field that holds a document's language; empty: there is none.
 
@@ -57,7 +58,9 @@ def judge_tokenizer(
     """
     vocabulary = load_vocabulary(folder)
     ours = parse_contender(vocabulary.tokenizer_json, name=folder.resolve().name, where=str(folder))
-    contenders = _with_distinct_names([ours, *(load_contender(path) for path in against)])
+    contenders = _with_distinct_names(
+        [ours, *(load_contender(path, name=name) for name, path in against)]
+    )
     sample = read_sample(
         inputs, options=options, sample_bytes=sample_bytes, language_key=language_key, sink=sink
     )
