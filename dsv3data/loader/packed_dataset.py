@@ -9,11 +9,13 @@ not mapped: one that is cut while in use gives an error instead of a bus error.
 
 from __future__ import annotations
 
+import functools
 import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from io import FileIO
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.manifest_file import REBUILD, read_manifest
 from dsv3data.io.shards import ShardReader
 from dsv3data.loader.crc import combine, combine_equal
+from dsv3data.loader.schedule import Domain
 
 # Columns other than the ids that are kept in memory; they are about 0.3 % of a set's bytes.
 _INDEX_BUDGET_BYTES = 256 << 20
@@ -160,6 +163,40 @@ class PackedDataset:
         self._check_ids(batch.input_ids, indices)
         return batch
 
+    def domain_sizes(self) -> dict[str, Domain]:
+        """Rows of each domain, and the tokens that a row of it holds on average."""
+        counts = self._manifest.counts["domains"]
+        return {
+            name: Domain(
+                rows=int(starts[-1]),
+                tokens_per_row=Fraction(counts[name]["row_ids"], int(starts[-1])),
+            )
+            for name, (_, starts) in self._shards_of.items()
+            if name in counts
+        }
+
+    def rows_of(self, domain: str, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers of rows within a domain → their numbers in the set, both int64 [N]."""
+        shards, starts = self._shards_of[domain]
+        which = np.searchsorted(starts, numbers, side="right") - 1
+        rows: NDArray[np.int64] = self._first_row[shards[which]] + numbers - starts[which]
+        return rows
+
+    @functools.cached_property
+    def _shards_of(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Shards of each domain and the first rows of each within the domain.
+
+        Their names state the domain: packed-DOMAIN-NUMBER.arrow.
+        """
+        numbers: dict[str, list[int]] = {}
+        for number, record in enumerate(self._shards):
+            domain = record.name.removeprefix("packed-").rpartition("-")[0]
+            numbers.setdefault(domain, []).append(number)
+        return {
+            domain: (np.array(of_domain), _starts([self._shards[number] for number in of_domain]))
+            for domain, of_domain in numbers.items()
+        }
+
     def _read_rows(
         self, part: int, local: NDArray[np.int64], batch: Batch, places: NDArray[np.int64]
     ) -> None:
@@ -170,7 +207,7 @@ class PackedDataset:
         index = self._batch_index(file, shard, number, first)
         where = self._place(shard, number)
         row_bytes = 4 * self.context
-        memory = memoryview(batch.input_ids.reshape(-1).view(np.uint8))
+        memory = batch.input_ids.reshape(-1).view(np.uint8).data
         offsets = (index.ids_offset + local * row_bytes).tolist()
         crcs = []
         for place, offset in zip(places.tolist(), offsets, strict=True):

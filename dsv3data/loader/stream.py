@@ -1,32 +1,36 @@
 """The endless sequence of rows that a run trains on; its whole state is a few plain values.
 
-Epoch e visits the rows in the permutation keyed by (seed, e). The global stream is the same for any
-batch size and any number of ranks: a batch of n takes the next n rows, and rank r of w reads rows
-r, r + w, r + 2·w … of it.
+The global stream is the same for any batch size and any number of ranks: a batch of n takes the
+next n rows, and rank r of w reads the r-th of its w equal parts. (Parts, not every w-th row: a
+mixture that alternates between two domains would give each of two ranks one of them.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsv3data.contracts.errors import BadConfig, BadInput
+from dsv3data.loader.mixture import MAX_ROWS, Stage
 from dsv3data.loader.packed_dataset import Batch, PackedDataset
-from dsv3data.loader.permutation import permute
+from dsv3data.loader.schedule import Mixture, Schedule, WholeSet
 
 
 class SequenceStream:
     """Rows of a packed set in a keyed order, epoch after epoch.
 
+    Args:
+        stages: shares of domains over the run; none: all rows of the set in each epoch.
+
     Attributes:
-        epoch: passes over the set that are complete.
-        consumed: rows of the current pass that were given out, below n_rows.
+        place: rows that were given out since the beginning.
     """
 
-    def __init__(self, dataset: PackedDataset, *, seed: int) -> None:
+    def __init__(self, dataset: PackedDataset, *, seed: int, stages: Sequence[Stage] = ()) -> None:
         if not dataset.n_rows:
             raise BadInput(
                 "the packed set has no row",
@@ -36,8 +40,18 @@ class SequenceStream:
             )
         self.dataset = dataset
         self.seed = seed
-        self.epoch = 0
-        self.consumed = 0
+        self.schedule = _schedule(dataset, stages, seed)
+        self.place = 0
+
+    @property
+    def epoch(self) -> int:
+        """How many times as many rows as the set has were given out."""
+        return self.place // self.dataset.n_rows
+
+    @property
+    def consumed(self) -> int:
+        """Rows given out since then, below n_rows."""
+        return self.place % self.dataset.n_rows
 
     def next(self, n: int, *, rank: int = 0, world: int = 1) -> Batch:
         """Rank `rank`'s rows of the next global batch of `n`; every rank moves on by `n`.
@@ -48,31 +62,33 @@ class SequenceStream:
             BadConfig: ranks that would get different numbers of rows.
             IntegrityError: a damaged row.
         """
-        _check_share(n, rank, world)
-        batch = self.dataset.rows(self.row_numbers(n)[rank::world])
-        epochs, self.consumed = divmod(self.consumed + n, self.dataset.n_rows)
-        self.epoch += epochs
+        check_share(n, rank, world)
+        share = n // world
+        places = np.arange(self.place + rank * share, self.place + (rank + 1) * share)
+        batch = self.dataset.rows(self.schedule.row_numbers(places))
+        self.place += n
         return batch
+
+    def skip(self, n: int) -> None:
+        """Move on by `n` rows without reading them. Cost: none."""
+        self.place += n
+
+    def copy(self) -> SequenceStream:
+        """Another stream over the same set, at the same place."""
+        return copy.copy(self)
 
     def row_numbers(self, n: int) -> NDArray[np.int64]:
         """Numbers of the next `n` rows in the dataset, int64 [n]; reads and moves nothing."""
-        rows = self.dataset.n_rows
-        epoch, start = self.epoch, self.consumed
-        parts = [np.empty(0, dtype=np.int64)]
-        while n:
-            stop = min(start + n, rows)
-            places = np.arange(start, stop)
-            parts.append(permute(places, rows, seed=self.seed, purpose=f"row-order/{epoch}"))
-            n -= stop - start
-            epoch, start = epoch + 1, 0
-        return np.concatenate(parts)
+        return self.schedule.row_numbers(np.arange(self.place, self.place + n))
 
     def state(self) -> dict[str, int | str]:
-        """Where the stream stands: five values, whatever the size of the set."""
+        """Where the stream stands: seven values, whatever the size of the set."""
         return {
             "root": self.dataset.root,
-            "seed": self.seed,
+            "tokenizer": self.dataset.tokenizer_sha256,
             "context": self.dataset.context,
+            "seed": self.seed,
+            "mixture": self.schedule.fingerprint(self.place),
             "epoch": self.epoch,
             "consumed": self.consumed,
         }
@@ -81,41 +97,45 @@ class SequenceStream:
         """Go to where `state()` was taken, or change nothing.
 
         Raises:
-            BadInput: another set, seed or context (each named), or not a state of this stream.
+            BadInput: another set, tokenizer, context, seed or past mixture (each named), or not a
+                state of this stream.
         """
         mine = self.state()
         missing = [key for key in mine if key not in state]
         if missing:
             raise self._refuse(f"the state lacks {', '.join(missing)}")
+        self._compare({key: mine[key] for key in ("root", "tokenizer", "context", "seed")}, state)
+        epoch, consumed = state["epoch"], state["consumed"]
+        rows = self.dataset.n_rows
+        counts = _is_count(epoch) and _is_count(consumed)
+        if not (counts and consumed < rows and epoch * rows + consumed < MAX_ROWS):
+            raise self._refuse(
+                f"epoch {epoch!r} and consumed {consumed!r} are no place in a set of {rows} rows"
+            )
+        place = epoch * rows + consumed
+        self._compare({"mixture": self.schedule.fingerprint(place)}, state)
+        self.place = place
+
+    def _compare(self, mine: Mapping[str, int | str], state: Mapping[str, Any]) -> None:
         different = [
-            f"{key} is {mine[key]} here, {state[key]} in the state"
-            for key in ("root", "context", "seed")
-            if state[key] != mine[key]
+            f"{key} is {_shown(value)} here, {_shown(state[key])} in the state"
+            for key, value in mine.items()
+            if state[key] != value
         ]
         if different:
             raise self._refuse("; ".join(different))
-        epoch, consumed = state["epoch"], state["consumed"]
-        if not (_is_count(epoch) and _is_count(consumed) and consumed < self.dataset.n_rows):
-            raise self._refuse(
-                f"epoch {epoch!r} and consumed {consumed!r} are no place in a set of "
-                f"{self.dataset.n_rows} rows"
-            )
-        self.epoch, self.consumed = epoch, consumed
 
     def _refuse(self, what: str) -> BadInput:
         return BadInput(
             f"the data stream cannot continue from this state: {what}",
             where=str(self.dataset.folder),
             effect="the run would see other rows than an uninterrupted one",
-            fix="give the packed set and seed of the interrupted run, or start a new one",
+            fix="give the packed set, seed and stages of the interrupted run, or start a new one",
         )
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _check_share(n: int, rank: int, world: int) -> None:
+def check_share(n: int, rank: int, world: int) -> None:
+    """Raise BadConfig unless every rank gets as many rows of a batch of `n`."""
     if world < 1 or not 0 <= rank < world or n < 1 or n % world:
         raise BadConfig(
             f"rank {rank} of {world} cannot take an equal share of a batch of {n} rows",
@@ -123,3 +143,19 @@ def _check_share(n: int, rank: int, world: int) -> None:
             effect="ranks would train on different numbers of rows",
             fix="choose a batch that is a multiple of the number of ranks",
         )
+
+
+def _schedule(dataset: PackedDataset, stages: Sequence[Stage], seed: int) -> Schedule:
+    if not stages:
+        return WholeSet(dataset.n_rows, seed=seed)
+    return Mixture(
+        stages, dataset.domain_sizes(), dataset.rows_of, context=dataset.context, seed=seed
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _shown(value: object) -> object:
+    return "none" if value == "" else value

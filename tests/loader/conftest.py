@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def make_packed(tmp_path: Path) -> MakePacked:
         schema: pa.Schema | None = None,
         domains: Sequence[str] | None = None,
         tokenizer_sha256: str | None = None,
+        name_shard: Callable[[str, int], str] = lambda domain, number: f"packed-{number:05d}.arrow",
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
@@ -74,9 +76,10 @@ def make_packed(tmp_path: Path) -> MakePacked:
         vocabulary = load_vocabulary(folder)
         rng = np.random.default_rng(seed)
         records: list[FileRecord] = []
+        row_ids: Counter[str] = Counter()
         chosen = schema or packed_schema(context, {"tokenizer_sha256": vocabulary.sha256})
         for number, (domain, batches) in enumerate(shards):
-            path = folder / f"packed-{number:05d}.arrow"
+            path = folder / name_shard(domain, number)
             fixed = ("input_ids", "crc32", "n_tokens", "row_id")
             with shard_writer(path, chosen, records, fixed) as writer:
                 for n_rows in batches:
@@ -88,6 +91,7 @@ def make_packed(tmp_path: Path) -> MakePacked:
                     }
                     change(columns)
                     writer.write(record_batch(columns, chosen))
+                    row_ids[domain] += int(columns["n_tokens"].sum())
         counted = sorted({domain for domain, _ in shards}) if domains is None else domains
         manifest = Manifest(
             format=PACKED,
@@ -96,7 +100,7 @@ def make_packed(tmp_path: Path) -> MakePacked:
             tokenizer=dataclasses.replace(
                 vocabulary.record(), sha256=tokenizer_sha256 or vocabulary.sha256
             ),
-            counts={"domains": {domain: {} for domain in counted}},
+            counts={"domains": {domain: {"row_ids": row_ids[domain]} for domain in counted}},
             keys_digest="",
             files=(*records, describe_file(folder, TOKENIZER_NAME)),
         )

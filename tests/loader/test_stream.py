@@ -25,6 +25,7 @@ class CountingDataset:
     """The numbers alone: `rows` gives them back as row ids."""
 
     folder, root, context, n_rows = Path("counting"), "root", 16, N_ROWS
+    tokenizer_sha256 = "tokenizer"
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         return indices
@@ -44,7 +45,7 @@ def take(stream: SequenceStream, sizes: list[int], world: int = 1) -> list[int]:
             stream.restore(states[rank])
             parts.append(stream.next(size * world, rank=rank, world=world))
             states[rank] = stream.state()
-        seen += np.stack(parts, axis=1).reshape(-1).tolist()
+        seen += np.concatenate(parts).tolist()
     assert all(state == states[0] for state in states)
     return seen
 
@@ -81,7 +82,9 @@ def test_resuming_anywhere_continues_the_stream(sizes: list[int], data: st.DataO
     first = counting_stream()
     seen = take(first, sizes[:cut])
     state = json.loads(json.dumps(first.state()))
-    assert set(state) == {"root", "seed", "context", "epoch", "consumed"}
+    assert set(state) == {
+        *("root", "tokenizer", "context", "seed", "mixture", "epoch", "consumed"),
+    }
     second = counting_stream()
     second.restore(state)
     assert second.state() == state
@@ -113,7 +116,7 @@ def test_real_processes_share_one_stream(make_packed: MakePacked, world: int) ->
     expected = stream.next(24).row_ids.tolist()
     with multiprocessing.get_context("fork").Pool(world) as pool:
         shares = pool.starmap(read_share, [(folder, state, rank, world) for rank in range(world)])
-    seen = [ids for step in zip(*shares, strict=True) for ids in np.array(step).T.reshape(-1)]
+    seen = [ids for step in zip(*shares, strict=True) for ids in np.concatenate(step)]
     assert seen == expected
 
 
@@ -137,6 +140,9 @@ def test_a_failed_read_does_not_move_the_stream(make_packed: MakePacked) -> None
     [
         ({"root": "other"}, "root is root here, other in the state"),
         ({"seed": 4}, "seed is 0 here, 4 in the state"),
+        ({"tokenizer": "t"}, "tokenizer is tokenizer here, t in the state"),
+        ({"mixture": "m"}, "mixture is none here, m in the state"),
+        ({"epoch": 2**70}, "are no place in a set of 40 rows"),
         ({"context": 32}, "context is 16 here, 32 in the state"),
         ({"root": "x", "seed": 4}, "root is root here, x in the state; seed is 0 here, 4"),
         ({"epoch": -1}, "epoch -1 and consumed 3 are no place in a set of 40 rows"),
