@@ -40,7 +40,8 @@ class Meter:
         return amount / self.seconds if self.seconds > 0 else 0.0
 
     def remaining_seconds(self) -> float | None:
-        """Seconds to the end at the rate so far; None when the total or the rate is unknown."""
-        if self.total is None or self.done <= 0 or self.seconds <= 0:
+        """Seconds to the end at the rate so far; None when the total is unknown, or the rate: the
+        first percent of the work says little about it."""
+        if self.total is None or self.seconds <= 0 or self.done <= 0.01 * self.total:
             return None
         return max(0, self.total - self.done) / self.rate()

@@ -43,6 +43,15 @@ def test_nothing_is_known_before_work_or_time(clock: Clock) -> None:
     assert meter.remaining_seconds() is None
 
 
+def test_the_first_percent_says_nothing_about_the_end(clock: Clock) -> None:
+    meter = Meter(total=1000, clock=clock)
+    clock.now += 1
+    meter.advance(10)
+    assert meter.remaining_seconds() is None
+    meter.advance(1)
+    assert meter.remaining_seconds() == pytest.approx(989 / 11)
+
+
 def test_no_total_no_end(clock: Clock) -> None:
     meter = Meter(clock=clock)
     clock.now += 1

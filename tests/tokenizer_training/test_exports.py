@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from dsv3data.contracts import special_tokens
+from dsv3data.contracts.special_tokens import padded_vocab_size
 from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data_tokenizer.exports import TIKTOKEN_PATTERN, tiktoken_ranks
@@ -139,6 +140,7 @@ json.dump({
     "decoded": [tokenizer.decode(tokens) for tokens in ids],
     "special": [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
     "size": len(tokenizer), "longest": tokenizer.model_max_length,
+    "rows": tokenizer.init_kwargs["embedding_rows"],
 }, sys.stdout)
 """
 
@@ -214,6 +216,7 @@ def test_transformers_loads_it_without_a_word(loaded: dict[str, Any]) -> None:
     assert loaded["special"] == [0, 1, 2]
     assert loaded["size"] == 1500 + 815
     assert loaded["longest"] == 131_072
+    assert loaded["rows"] == padded_vocab_size(loaded["size"])
 
 
 def test_transformers_gives_the_same_ids_and_texts(

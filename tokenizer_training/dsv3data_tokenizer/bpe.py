@@ -52,8 +52,11 @@ def tokenizer_json(tokenizer: Tokenizer) -> bytes:
     return (tokenizer.to_str(pretty=True) + "\n").encode("utf-8")
 
 
-def tokenizer_config_json() -> bytes:
+def tokenizer_config_json(embedding_rows: int) -> bytes:
     """tokenizer_config.json for `transformers`, the chat template included.
+
+    `embedding_rows`, the padded size of an embedding table, is for whoever builds a model; it comes
+    back in the tokenizer's `init_kwargs`.
 
     The class is the generic one: `LlamaTokenizerFast` makes transformers 5 replace the
     pre-tokenizer and lose spaces.
@@ -65,6 +68,7 @@ def tokenizer_config_json() -> bytes:
         "pad_token": special_tokens.PAD,
         "clean_up_tokenization_spaces": False,
         "model_max_length": MODEL_MAX_LENGTH,
+        "embedding_rows": embedding_rows,
         "chat_template": CHAT_TEMPLATE,
     }
     return (json.dumps(config, ensure_ascii=False, indent=2) + "\n").encode("utf-8")

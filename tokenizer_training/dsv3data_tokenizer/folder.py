@@ -38,7 +38,7 @@ def write_tokenizer_folder(
     }
     files = {
         TOKENIZER_NAME: vocabulary.tokenizer_json,
-        CONFIG_NAME: tokenizer_config_json(),
+        CONFIG_NAME: tokenizer_config_json(vocabulary.embedding_rows),
         TIKTOKEN_NAME: tiktoken_ranks(vocabulary),
         DEBIAS_NAME: debias_json(debias_table(vocabulary), vocabulary),
         REPORT_NAME: (json.dumps(report, ensure_ascii=False, indent=2) + "\n").encode("utf-8"),
