@@ -51,7 +51,7 @@ def finish_output(out: Path, manifest: Manifest, *, shards: str = "") -> None:
     write_manifest(out, manifest)
 
 
-def write_run_facts(out: Path, *, seconds: float, workers: int) -> None:
+def write_run_facts(out: Path, *, seconds: float, workers: int, **more: Any) -> None:
     """OUT/run.json: when, where and with what the last run was done. No hash covers it."""
     facts = {
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -60,5 +60,6 @@ def write_run_facts(out: Path, *, seconds: float, workers: int) -> None:
         "host": platform.node(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+        **more,
     }
     write_atomic(out / RUN_NAME, (json.dumps(facts, indent=1) + "\n").encode())

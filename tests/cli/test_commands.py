@@ -422,9 +422,9 @@ def test_a_hostile_file_name_cannot_drive_the_terminal(
 
 
 def test_an_unknown_kind_and_a_missing_input(cli: Cli, folders: Folders, tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_bytes(b"")
+    (tmp_path / "x.tsv").write_bytes(b"")
     command = ["--tokenizer", folders.tokenizer, "--out", folders.new]
-    assert four_lines(cli("tokenize", tmp_path / "x.csv", *command), 3, "of no kind that documents")
+    assert four_lines(cli("tokenize", tmp_path / "x.tsv", *command), 3, "of no kind that documents")
     assert four_lines(cli("tokenize", tmp_path / "y", *command), 3, "no such input")
     assert not folders.new.exists()
 

@@ -133,8 +133,10 @@ def test_lines_and_positions_of_rejections(tmp_path: Path) -> None:
 def test_a_document_carries_its_bytes_and_its_key(tmp_path: Path) -> None:
     item = record(tmp_path, {"text": " é\0\n\ud83d\ude00", "other": [1]})
     assert item == Document(
-        document_key("x.jsonl", 0), "x.jsonl", 0, "default", " é\0\n\U0001f600".encode()
+        document_key("x.jsonl", 0), "x.jsonl", 0, "default", " é\0\n\U0001f600", 9
     )
+    assert isinstance(item, Document)
+    assert item.data == " é\0\n\U0001f600".encode()
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line_only(tmp_path: Path) -> None:
@@ -220,7 +222,8 @@ def test_compressed_lines_with_several_frames(tmp_path: Path, suffix: str) -> No
 def test_a_text_file_is_one_document_byte_for_byte(tmp_path: Path) -> None:
     data = b"\xef\xbb\xbfline\r\n\r\nlast \xe2\x80\xa8"
     (tmp_path / "x.txt").write_bytes(data)
-    assert read(tmp_path) == [Document(document_key("x.txt", 0), "x.txt", 0, "default", data)]
+    key = document_key("x.txt", 0)
+    assert read(tmp_path) == [Document(key, "x.txt", 0, "default", data.decode(), len(data))]
     (item,) = read(tmp_path, id_key="id")
     assert item.key == user_id_key("x.txt")
 

@@ -22,8 +22,8 @@ from dsv3data.io.sources import (
     plan_units,
     read_unit,
 )
-from dsv3data.io.sources.jsonl import first_line_start
 from dsv3data.io.sources.lines import iterate_lines
+from dsv3data.io.sources.raw import InputLog, UnhashedLog, raw_bytes
 
 OPTIONS = ReadOptions()
 _FRAME = len(json.dumps({"text": ""}))
@@ -52,6 +52,19 @@ def jsonl(path: Path, lengths: list[int], *, last_newline: bool) -> list[tuple[i
     return expected
 
 
+def check_logs(units: list[Unit]) -> None:
+    """What is hashed while reading is what `input_sha256` hashes, and lines are counted."""
+    for unit in units:
+        hashed, unhashed = InputLog(), UnhashedLog()
+        items = list(read_unit(unit, OPTIONS, hashed))
+        assert list(read_unit(unit, OPTIONS, unhashed)) == items
+        assert hashed.sha256 == input_sha256(unit)
+        assert hashed.n_bytes == unhashed.n_bytes
+        assert hashed.lines == unhashed.lines
+        assert len(hashed.lines) == len(unit.spans)
+        assert sum(hashed.lines) >= len(items)
+
+
 @settings(
     max_examples=150,
     deadline=None,
@@ -70,8 +83,11 @@ def test_every_line_once_with_its_offset(
     units = units_of(path, unit_bytes)
     assert [(item.position, item.data) for item in read_all(units)] == expected
     spans = [span for unit in units for span in unit.spans]
-    starts = [first_line_start(span) for span in spans]
+    raw = [raw_bytes(span) for span in spans]
+    assert b"".join(chunk for part in raw for chunk in part.chunks) == path.read_bytes()
+    starts = [part.offset for part in raw]
     assert starts == sorted(starts)
+    check_logs(units)
     if path.stat().st_size > unit_bytes:
         assert len(spans) == -(-path.stat().st_size // unit_bytes)
 
@@ -93,12 +109,13 @@ def test_every_unit_size_of_one_file_with_a_line_longer_than_several_units(tmp_p
 )
 def test_lines_do_not_depend_on_chunks(data: bytes, chunk: int, limit: int) -> None:
     chunks = [data[at : at + chunk] for at in range(0, len(data), chunk)]
-    found = list(iterate_lines(chunks, max_bytes=limit))
+    found = list(iterate_lines(chunks, max_bytes=limit, mark=b"a"))
     lines = data.split(b"\n")
     if lines[-1] == b"":
         lines.pop()
     assert [line.size for line in found] == [len(line) for line in lines]
     assert [line.data for line in found] == [line if len(line) <= limit else None for line in lines]
+    assert [line.marks for line in found] == [line.count(b"a") for line in lines]
     for line, expected in zip(found, lines, strict=True):
         assert data[line.offset : line.offset + line.size] == expected
 
@@ -201,6 +218,10 @@ def test_input_that_vanished_or_cannot_be_read_is_bad_input(tmp_path: Path) -> N
     path = tmp_path / "x.jsonl"
     jsonl(path, [20], last_newline=True)
     unit = units_of(path, 64)[0]
+    path.write_bytes(b"another file")
+    with pytest.raises(BadInput, match="the input file was changed while it was read") as caught:
+        read_all([unit])
+    assert caught.value.where == str(path)
     path.unlink()
     with pytest.raises(BadInput, match="the input file cannot be read: No such file") as caught:
         read_all([unit])

@@ -236,7 +236,7 @@ def test_a_unit_starts_a_new_shard_at_the_size_limit(
 ) -> None:
     import dsv3data_pipelines.tokenize.unit as unit
 
-    monkeypatch.setattr(unit, "_ENCODE_BYTES", 4096)
+    monkeypatch.setattr(unit, "_ENCODE_CHARACTERS", 4096)
     monkeypatch.setattr(unit, "_BATCH_IDS", 500)
     config = TokenizeConfig(unit_bytes=1 << 30, shard_bytes=20_000)
     out = tokenize_tiny(tiny_corpus, tiny_tokenizer, tmp_path / "out", config=config)
@@ -270,10 +270,10 @@ def test_forecast(tiny_corpus: Path, tiny_tokenizer: Path, tiny_tokens: Path) ->
 def test_skipped_files_are_noted(tiny_tokenizer: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_texts(tmp_path / "in" / "a.jsonl", ["a"])
-    (tmp_path / "in" / "b.csv").write_bytes(b"")
+    (tmp_path / "in" / "b.bin").write_bytes(b"")
     listener = Listener()
     tokenize_tiny(tmp_path / "in", tiny_tokenizer, tmp_path / "out", sink=listener)
-    assert listener.notes == ["1 files of unknown kind were skipped, the first: b.csv"]
+    assert listener.notes == ["1 files of unknown kind were skipped, the first: b.bin"]
 
 
 def test_add_counts() -> None:

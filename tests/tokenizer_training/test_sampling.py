@@ -25,7 +25,7 @@ def documents() -> list[Document]:
         for source, size in sources.items():
             for position in range(size // 100):
                 key = document_key(source, position)
-                made.append(Document(key, source, position, domain, b"x" * 100))
+                made.append(Document(key, source, position, domain, "x" * 100, 100))
     return made
 
 

@@ -6,11 +6,14 @@ each document of a unit exactly once, as a `Document` or as a `Rejected` with it
 
 from dsv3data.io.sources.discover import SourceFile, discover
 from dsv3data.io.sources.documents import Document, ReadOptions, Rejected
+from dsv3data.io.sources.place import is_url
+from dsv3data.io.sources.raw import InputLog
 from dsv3data.io.sources.read import input_sha256, read_unit
 from dsv3data.io.sources.units import Span, Unit, plan_units
 
 __all__ = [
     "Document",
+    "InputLog",
     "ReadOptions",
     "Rejected",
     "SourceFile",
@@ -18,6 +21,7 @@ __all__ = [
     "Unit",
     "discover",
     "input_sha256",
+    "is_url",
     "plan_units",
     "read_unit",
 ]

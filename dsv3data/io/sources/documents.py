@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from dsv3data.contracts.errors import BadConfig
 from dsv3data.contracts.keys import document_key, user_id_key
 
 _DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 EMPTY = "empty"
 
 
@@ -53,14 +54,15 @@ class ReadOptions:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One document. `data` is valid UTF-8.
+class Document(NamedTuple):
+    """One document.
 
     Attributes:
         key: 16 bytes that identify the document for ever.
-        position: row number (Parquet, Arrow), byte offset of the line in the decompressed file
-            (JSONL), 0 (plain text).
+        position: row number (Parquet, Arrow, CSV), byte offset of the line in the decompressed
+            file (JSONL), 0 (plain text).
+        text: valid Unicode: it holds no lone surrogate.
+        n_bytes: length of the text in UTF-8.
         replaced: True if invalid bytes or surrogates became U+FFFD.
     """
 
@@ -68,12 +70,17 @@ class Document:
     source: str
     position: int
     domain: str
-    data: bytes
+    text: str
+    n_bytes: int
     replaced: bool = False
 
+    @property
+    def data(self) -> bytes:
+        """The text in UTF-8, encoded at each call."""
+        return self.text.encode("utf-8")
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+
+class Rejected(NamedTuple):
     """A record that is not in the output, and why. `line` counts from 1 within its span."""
 
     source: str
@@ -94,12 +101,17 @@ def document_from_fields(
     if not isinstance(text, str):
         detail = f"field {options.text_key!r} is {type(text).__name__}, not a string"
         return Rejected(source, position, "text-not-string", detail)
-    data, replaced = encode_text(text)
-    if replaced and options.on_bad_utf8 == "reject":
-        return Rejected(source, position, "lone-surrogate", f"at character {_surrogate_at(text)}")
-    if len(data) > options.max_document_bytes:
-        return Rejected(source, position, "too-large", f"{len(data):,} bytes")
-    if not data:
+    n_bytes = utf8_length(text)
+    replaced = n_bytes < 0
+    if replaced:
+        if options.on_bad_utf8 == "reject":
+            detail = f"at character {len(_SURROGATE.split(text, 1)[0])}"
+            return Rejected(source, position, "lone-surrogate", detail)
+        text = _SURROGATE.sub("\ufffd", text)
+        n_bytes = utf8_length(text)
+    if n_bytes > options.max_document_bytes:
+        return Rejected(source, position, "too-large", f"{n_bytes:,} bytes")
+    if not text:
         return Rejected(source, position, EMPTY, "the text is empty")
     key = _key(fields, source, position, options)
     if isinstance(key, Rejected):
@@ -108,25 +120,20 @@ def document_from_fields(
     if not _DOMAIN.fullmatch(domain):
         detail = f"{domain[:80]!r}: letters, digits, dot, dash, low line, at most 64"
         return Rejected(source, position, "domain-name", detail)
-    return Document(key, source, position, domain, data, replaced)
+    return Document(key, source, position, domain, text, n_bytes, replaced)
 
 
-def encode_text(text: str) -> tuple[bytes, bool]:
-    """UTF-8 of a string, lone surrogates replaced by U+FFFD; whether there were any.
+def utf8_length(text: str) -> int:
+    """Bytes of the text in UTF-8; -1 if lone surrogates keep it from having any.
 
     A valid pair of escaped surrogates is one character already when it arrives here.
     """
+    if text.isascii():
+        return len(text)
     try:
-        return text.encode("utf-8"), False
+        return len(text.encode("utf-8"))
     except UnicodeEncodeError:
-        # surrogatepass keeps both halves of an accidental pair apart; utf-16 would join them.
-        whole = re.sub("[\ud800-\udfff]", "\ufffd", text)
-        return whole.encode("utf-8"), True
-
-
-def _surrogate_at(text: str) -> int:
-    found = re.search("[\ud800-\udfff]", text)
-    return found.start() if found else -1
+        return -1
 
 
 def _key(

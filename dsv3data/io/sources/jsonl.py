@@ -22,7 +22,8 @@ from dsv3data.io.sources.documents import (
     document_from_fields,
 )
 from dsv3data.io.sources.lines import Line, iterate_lines
-from dsv3data.io.sources.streams import decompressed_chunks, read_chunks
+from dsv3data.io.sources.raw import InputLog, RawBytes
+from dsv3data.io.sources.streams import decompressed
 from dsv3data.io.sources.units import Span
 
 # Escaped text takes two (\u4e2d) or three (a surrogate pair) bytes for each of UTF-8; the rest is
@@ -33,39 +34,20 @@ _OTHER_FIELDS_BYTES = 1 << 20
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.: -]+")
 
 
-def read_jsonl(span: Span, options: ReadOptions) -> Iterator[Document | Rejected]:
+def read_jsonl(
+    span: Span, raw: RawBytes, options: ReadOptions, log: InputLog
+) -> Iterator[Document | Rejected]:
     """Every line of the span as a document or a rejection; blank lines are neither."""
     limit = options.max_document_bytes * _ESCAPE_FACTOR + _OTHER_FIELDS_BYTES
-    for number, line in enumerate(_lines(span, limit), start=1):
-        result = _read_line(line, span.file.name, options)
+    chunks = decompressed(raw.chunks, span.file.compression)
+    source, lines = span.file.name, iterate_lines(chunks, start=raw.offset, max_bytes=limit)
+    for number, line in enumerate(lines, start=1):
+        log.lines[-1] = number
+        result = _read_line(line, source, options)
         if isinstance(result, Rejected):
-            yield Rejected(
-                result.source, result.position, result.reason, result.detail, line=number
-            )
+            yield result._replace(line=number)
         elif result is not None:
             yield result
-
-
-def _lines(span: Span, max_bytes: int) -> Iterator[Line]:
-    if span.file.compression:
-        chunks = decompressed_chunks(span.file.path, span.file.compression)
-        return iterate_lines(chunks, max_bytes=max_bytes)
-    start = first_line_start(span)
-    chunks = read_chunks(span.file.path, start=start)
-    return iterate_lines(chunks, start=start, stop=span.stop, max_bytes=max_bytes)
-
-
-def first_line_start(span: Span) -> int:
-    """Offset of the first line that begins in the span (its stop, or later, if there is none)."""
-    if span.start == 0:
-        return 0
-    offset = span.start - 1
-    for chunk in read_chunks(span.file.path, start=offset):
-        end = chunk.find(b"\n")
-        if end >= 0:
-            return offset + end + 1
-        offset += len(chunk)
-    return span.file.size
 
 
 def _read_line(line: Line, source: str, options: ReadOptions) -> Document | Rejected | None:
@@ -96,6 +78,8 @@ def _read_fast(data: bytes, options: ReadOptions) -> dict[str, Any] | None:
     if any(data.count(name) > 1 for name in _quoted_names(options)):
         return None
     if b"\\u00" in data and _escaped_characters(options).search(data):
+        return None
+    if not isinstance(fields.get(options.text_key), str):
         return None
     if options.id_key and isinstance(fields.get(options.id_key), float):
         return None
@@ -139,7 +123,7 @@ def _read_slow(data: bytes, offset: int, source: str, options: ReadOptions) -> D
         return Rejected(source, offset, "bad-json", detail)
     result = document_from_fields(fields, source=source, position=offset, options=options)
     if bad_bytes and isinstance(result, Document):
-        return Document(result.key, source, offset, result.domain, result.data, replaced=True)
+        return result._replace(replaced=True)
     return result
 
 

@@ -10,14 +10,17 @@ from dsv3data.io.sources.documents import (
     Rejected,
     document_from_fields,
 )
-from dsv3data.io.sources.streams import decompressed_chunks
+from dsv3data.io.sources.raw import InputLog, RawBytes
+from dsv3data.io.sources.streams import decompressed
 from dsv3data.io.sources.units import Span
 
 
-def read_text(span: Span, options: ReadOptions) -> Iterator[Document | Rejected]:
+def read_text(
+    span: Span, raw: RawBytes, options: ReadOptions, log: InputLog
+) -> Iterator[Document | Rejected]:
     """The file's text as one document, byte for byte (no newline or BOM is changed)."""
     parts, size, name = [], 0, span.file.name
-    for chunk in decompressed_chunks(span.file.path, span.file.compression):
+    for chunk in decompressed(raw.chunks, span.file.compression):
         size += len(chunk)
         if size <= options.max_document_bytes:
             parts.append(chunk)
@@ -38,5 +41,5 @@ def read_text(span: Span, options: ReadOptions) -> Iterator[Document | Rejected]
     fields = {options.text_key: text, **({options.id_key: name} if options.id_key else {})}
     result = document_from_fields(fields, source=name, position=0, options=options)
     if replaced and isinstance(result, Document):
-        result = Document(result.key, name, 0, result.domain, result.data, replaced=True)
+        result = result._replace(replaced=True)
     yield result

@@ -1,4 +1,4 @@
-"""Byte streams of source files: plain ranges and decompression that notices a cut.
+"""Decompression that notices a cut.
 
 The usual stream readers return the bytes before the cut of a truncated .zst (and, for some, .gz)
 without an error. Here the end of every frame is demanded.
@@ -7,16 +7,15 @@ without an error. Here the end of every frame is demanded.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import zstandard
 
 from dsv3data.contracts.errors import BadInput
 from dsv3data.io.sources.discover import Compression
+from dsv3data.io.sources.place import Place
 
-CHUNK_BYTES = 1 << 20
 # Compressed bytes given to a decompressor at once. The densest input expands 1032-fold in gzip and
 # about 2^15-fold in Zstandard, so at most some 40 MiB come out of one step of a bomb.
 _STEP_BYTES = 1 << 10
@@ -42,50 +41,19 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def read_chunks(path: Path, *, start: int = 0) -> Iterator[bytes]:
-    """Raw bytes of a file from `start` to its end.
-
-    Raises:
-        BadInput: the file has gone, may not be read, or its disk fails.
-    """
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    with file:
-        file.seek(start)
-        while chunk := _read(file, path):
-            yield chunk
-
-
-def _read(file: BinaryIO, path: Path) -> bytes:
-    try:
-        return file.read(CHUNK_BYTES)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> BadInput:
-    return BadInput(
-        f"the input file cannot be read: {error.strerror}",
-        where=str(path),
-        effect="its documents are missing, so nothing was published",
-        fix="check that the file is there and readable, and run the same command again",
-    )
-
-
-def decompressed_chunks(path: Path, compression: Compression) -> Iterator[bytes]:
-    """Decompressed bytes, all members or frames of the file, in pieces of bounded size.
+def decompressed(chunks: Iterable[bytes], compression: Compression) -> Iterator[bytes]:
+    """Decompressed bytes, all members or frames, in pieces of bounded size; `chunks` as they are
+    if there is no compression.
 
     Raises:
         DamagedStream: truncated, corrupt, or followed by bytes that are no frame.
     """
     if not compression:
-        yield from read_chunks(path)
+        yield from chunks
         return
     consumed, frame = 0, _new_frame(compression)
     fresh = True  # between frames: nothing of the next one was read
-    for data in _steps(path):
+    for data in _steps(chunks):
         while data:
             try:
                 output = frame.decompress(data)
@@ -104,8 +72,8 @@ def decompressed_chunks(path: Path, compression: Compression) -> Iterator[bytes]
         raise DamagedStream("the file ends inside a compressed frame", consumed)
 
 
-def _steps(path: Path) -> Iterator[bytes]:
-    for chunk in read_chunks(path):
+def _steps(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
         for start in range(0, len(chunk), _STEP_BYTES):
             yield chunk[start : start + _STEP_BYTES]
 
@@ -117,11 +85,11 @@ def _new_frame(compression: Compression) -> _Decompressor:
     return frame
 
 
-def damaged_file(path: Path, damage: DamagedStream) -> BadInput:
+def damaged_file(place: Place, damage: DamagedStream) -> BadInput:
     """The error for a user whose compressed file is damaged."""
     return BadInput(
         f"the compressed file is damaged: {damage.problem}",
-        where=f"{path}, byte {damage.offset:,} of the compressed file",
+        where=f"{place}, byte {damage.offset:,} of the compressed file",
         effect="no document of this file was taken",
         fix="fetch the file again, or add --keep-prefix to keep the complete documents before it",
     )

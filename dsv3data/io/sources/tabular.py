@@ -23,7 +23,7 @@ _BATCH_ROWS = 1024
 def read_parquet(span: Span, options: ReadOptions) -> Iterator[Document | Rejected]:
     """Every row of the span's row groups."""
     try:
-        file = pq.ParquetFile(span.file.path, memory_map=True)
+        file = pq.ParquetFile(span.file.place.arrow_file())
         columns = _wanted_columns(file.schema_arrow, span, options)
         batches = file.iter_batches(
             batch_size=_BATCH_ROWS,
@@ -38,7 +38,7 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Document | Reject
 def read_arrow(span: Span, options: ReadOptions) -> Iterator[Document | Rejected]:
     """Every row of an Arrow IPC file."""
     try:
-        with pa.memory_map(str(span.file.path)) as source:
+        with span.file.place.arrow_file() as source:
             yield from _rows(_arrow_batches(source, span, options), span, options)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(span, "Arrow", error) from error
@@ -95,7 +95,7 @@ def _document(
     result = document_from_fields(repaired, source=source, position=position, options=options)
     if isinstance(result, Rejected):
         return result
-    return Document(result.key, source, position, result.domain, result.data, replaced=True)
+    return result._replace(replaced=True)
 
 
 def _values(column: pa.Array) -> list[Any]:
@@ -119,7 +119,7 @@ def _wanted_columns(schema: pa.Schema, span: Span, options: ReadOptions) -> list
     if options.text_key not in schema.names:
         raise BadInput(
             f"the file has no column {options.text_key!r}; columns: {', '.join(schema.names[:12])}",
-            where=str(span.file.path),
+            where=str(span.file.place),
             effect="no document of this file was taken",
             fix="name the column with --text-key",
         )
@@ -128,7 +128,7 @@ def _wanted_columns(schema: pa.Schema, span: Span, options: ReadOptions) -> list
     if twins:
         raise BadInput(
             f"the file has two columns {twins[0]!r}",
-            where=str(span.file.path),
+            where=str(span.file.place),
             effect="no document of this file was taken",
             fix="rename one of them, or name another with --text-key, --id-key or --domain-key",
         )
@@ -136,7 +136,7 @@ def _wanted_columns(schema: pa.Schema, span: Span, options: ReadOptions) -> list
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise BadInput(
             f"column {options.text_key!r} is of type {kind}, not string",
-            where=str(span.file.path),
+            where=str(span.file.place),
             effect="no document of this file was taken",
             fix="name the text column with --text-key",
         )
@@ -146,7 +146,7 @@ def _wanted_columns(schema: pa.Schema, span: Span, options: ReadOptions) -> list
 def _unreadable(span: Span, kind: str, error: Exception) -> BadInput:
     return BadInput(
         f"the {kind} file cannot be read: {str(error).splitlines()[0]}",
-        where=str(span.file.path),
+        where=str(span.file.place),
         effect="no document of this file was taken",
         fix="write the file again, or move it out of the input",
     )

@@ -79,11 +79,11 @@ def _spans(files: Iterable[SourceFile], unit_bytes: int) -> Iterator[Span]:
 
 def _row_group_spans(file: SourceFile, unit_bytes: int) -> Iterator[Span]:
     try:
-        metadata = pq.ParquetFile(file.path).metadata
+        metadata = pq.ParquetFile(file.place.arrow_file()).metadata
     except (pa.ArrowException, OSError) as error:
         raise BadInput(
             f"the Parquet footer cannot be read: {str(error).splitlines()[0]}",
-            where=str(file.path),
+            where=str(file.place),
             effect="nothing was started",
             fix="write the file again, or move it out of the input",
         ) from error

@@ -25,23 +25,23 @@ from dsv3data.contracts.manifest import (
     Manifest,
 )
 from dsv3data.contracts.progress import Sink
-from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import write_atomic
 from dsv3data.io.ledger import UnitRecord
 from dsv3data.io.manifest_file import describe_file
 from dsv3data.io.places import refuse_output_inside
 from dsv3data.io.shards import ShardReader
-from dsv3data.io.sources import Document, SourceFile, Unit, discover, plan_units, read_unit
+from dsv3data.io.sources import SourceFile, Unit, discover, is_url, plan_units
 from dsv3data.stages.counts import add_counts
 from dsv3data.stages.output import finish_output, open_output, write_run_facts
 from dsv3data.stages.units import run_units
 from dsv3data_pipelines.tokenize.config import TokenizeConfig
+from dsv3data_pipelines.tokenize.limit import limited
 from dsv3data_pipelines.tokenize.rejected import merge_rejected
 from dsv3data_pipelines.tokenize.unit import TokenizeUnit
 
 # Raised when the same input and config would give other bytes than before.
-CODE_FORMAT = 1
+CODE_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class RunTasks(Protocol):
 
 
 def tokenize(
-    inputs: Sequence[Path],
+    inputs: Sequence[Path | str],
     *,
     tokenizer: Path,
     out: Path,
@@ -93,44 +93,70 @@ def tokenize(
     workers: int = 1,
     max_rejected: float = 0.01,
     fresh: bool = False,
+    limit: int | None = None,
+    engine: str = "auto",
+    check_rate: float = 0.001,
     run_tasks: RunTasks = run_units,
 ) -> TokenizeResult:
-    """Tokenize all documents below `inputs` into `out`; continues an interrupted run.
+    """Tokenize all documents below `inputs` (paths, URLs) into `out`; continues an interrupted run.
 
-    The bytes of the output depend on the documents, the tokenizer and the config, not on workers
-    or on who runs the tasks.
+    The bytes of the output depend on the documents, the tokenizer, the config and `limit`, not on
+    workers, engine, or who runs the tasks.
 
     Raises:
         BadInput: no documents, a damaged file, two documents of one id.
+        IntegrityError: the engine gave other ids than the oracle.
         BadConfig: `out` lies in an input, or holds the work of another config or input.
         TooManyRejected: published, but more than `max_rejected` of the records were refused.
     """
     started = time.monotonic()
-    plan = plan_tokenize(inputs, tokenizer=tokenizer, out=out, config=config, sink=sink)
+    plan = plan_tokenize(
+        inputs,
+        tokenizer=tokenizer,
+        out=out,
+        config=config,
+        sink=sink,
+        limit=limit,
+        engine=engine,
+        check_rate=check_rate,
+    )
     with open_output(out, plan.tree, fresh=fresh, sink=sink):
         sink.phase("tokenize", total=plan.size, unit="B")
         records = run_tasks(plan.tasks, workers=workers, sink=sink)
         sink.phase("publish")
         manifest = publish_tokens(plan, records)
         seconds = time.monotonic() - started
-        write_run_facts(out, seconds=seconds, workers=workers)
+        write_run_facts(out, seconds=seconds, workers=workers, **run_facts(records))
     check_rejected(manifest.counts, max_rejected, out)
     return TokenizeResult(out=out, root=manifest.root, counts=manifest.counts, seconds=seconds)
 
 
 def plan_tokenize(
-    inputs: Sequence[Path], *, tokenizer: Path, out: Path, config: TokenizeConfig, sink: Sink
+    inputs: Sequence[Path | str],
+    *,
+    tokenizer: Path,
+    out: Path,
+    config: TokenizeConfig,
+    sink: Sink,
+    limit: int | None = None,
+    engine: str = "auto",
+    check_rate: float = 0.001,
 ) -> TokenizePlan:
     """Find the files, cut them into units, describe the run. Writes nothing.
+
+    Args:
+        limit: only so many documents, the first ones of the input; finding out which units hold
+            them reads these documents once.
+        engine, check_rate: how each unit will be encoded and checked; no part of the plan.
 
     Raises:
         BadInput: no documents, or no usable tokenizer.
         BadConfig: `out` lies in an input.
     """
-    refuse_output_inside(inputs, out)
+    refuse_output_inside([Path(path) for path in inputs if not is_url(str(path))], out)
     vocabulary = load_vocabulary(tokenizer)
     files, units = _plan_units(inputs, config, sink)
-    tree = _plan(vocabulary, config, files)
+    tree = _plan(vocabulary, config, files, limit)
     tasks = tuple(
         TokenizeUnit(
             unit=unit,
@@ -139,8 +165,11 @@ def plan_tokenize(
             config=config,
             out=out,
             plan_hash=config_hash({**tree, "input": {}}),
+            limit=unit_limit,
+            engine=engine,
+            check_rate=check_rate,
         )
-        for unit in units
+        for unit, unit_limit in limited(units, config.read, limit)
     )
     return TokenizePlan(out=out, config=config, vocabulary=vocabulary, tree=tree, tasks=tasks)
 
@@ -156,7 +185,7 @@ def publish_tokens(plan: TokenizePlan, records: Sequence[UnitRecord]) -> Manifes
     shards = [file for record in records for file in record.files if file.name.endswith(".arrow")]
     if config.read.id_key:
         _refuse_twin_keys(out, shards)
-    merge_rejected(out, [task.unit for task in plan.tasks], REJECTED_NAME)
+    merge_rejected(out, plan.tasks, REJECTED_NAME)
     write_atomic(out / TOKENIZER_NAME, plan.vocabulary.tokenizer_json)
     others = [describe_file(out, name) for name in (REJECTED_NAME, TOKENIZER_NAME)]
     manifest = Manifest(
@@ -164,7 +193,7 @@ def publish_tokens(plan: TokenizePlan, records: Sequence[UnitRecord]) -> Manifes
         plan=plan.tree,
         input={"units": [record.input_sha256 for record in records]},
         tokenizer=plan.vocabulary.record(),
-        counts=add_counts([record.counts for record in records]),
+        counts=add_counts([_without_run(record.counts) for record in records]),
         keys_digest=add_digests([record.counts["keys_digest"] for record in records]),
         files=(*shards, *others),
     )
@@ -172,30 +201,19 @@ def publish_tokens(plan: TokenizePlan, records: Sequence[UnitRecord]) -> Manifes
     return manifest
 
 
-def forecast(
-    inputs: Sequence[Path], *, tokenizer: Path, config: TokenizeConfig, workers: int, sink: Sink
-) -> dict[str, Any]:
-    """What a run would do: files, units, and from one MB of the first documents time and disk."""
-    vocabulary = load_vocabulary(tokenizer)
-    files, units = _plan_units(inputs, config, sink)
-    texts = _first_texts(units, config, limit_bytes=1 << 20)
-    started = time.monotonic()
-    values, _ = HuggingFaceEncoder(vocabulary).encode(texts)
-    seconds = time.monotonic() - started
-    text_bytes = sum(len(text.encode("utf-8")) for text in texts) or 1
-    size = sum(unit.size for unit in units)
-    return {
-        "files": len(files),
-        "units": len(units),
-        "input_bytes": size,
-        "tokens_estimate": round(size * len(values) / text_bytes),
-        "disk_bytes_estimate": round(size * len(values) * 4 / text_bytes),
-        "seconds_estimate": round(size * seconds / text_bytes / max(1, workers), 1),
-    }
+def run_facts(records: Sequence[UnitRecord]) -> dict[str, Any]:
+    """What is true of how the units were done and not of what they hold: by which engines, and how
+    many documents the oracle encoded once more. For run.json."""
+    sums = add_counts([record.counts.get("run", {}) for record in records])
+    return {"units_by_engine": sums.get("engines", {}), "documents_checked": sums.get("checked", 0)}
+
+
+def _without_run(counts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in counts.items() if name != "run"}
 
 
 def _plan_units(
-    inputs: Sequence[Path], config: TokenizeConfig, sink: Sink
+    inputs: Sequence[Path | str], config: TokenizeConfig, sink: Sink
 ) -> tuple[list[SourceFile], list[Unit]]:
     files, skipped = discover(inputs, text_files=config.read.text_files)
     if skipped:
@@ -204,14 +222,18 @@ def _plan_units(
 
 
 def _plan(
-    vocabulary: Vocabulary, config: TokenizeConfig, files: Sequence[SourceFile]
+    vocabulary: Vocabulary,
+    config: TokenizeConfig,
+    files: Sequence[SourceFile],
+    limit: int | None,
 ) -> dict[str, Any]:
-    return {
+    tree = {
         "code_format": CODE_FORMAT,
         "tokenize": to_dict(config),
         "tokenizer_sha256": vocabulary.sha256,
         "input": {file.name: f"{file.size} bytes" for file in files},
     }
+    return tree if limit is None else {**tree, "limit": limit}
 
 
 def _refuse_twin_keys(out: Path, shards: Sequence[FileRecord]) -> None:
@@ -246,18 +268,6 @@ def _places(out: Path, shards: Sequence[FileRecord], key: bytes) -> list[str]:
 def _batches(out: Path, shards: Sequence[FileRecord]) -> Iterator[Any]:
     for record in shards:
         yield from ShardReader(out, record).batches()
-
-
-def _first_texts(units: Sequence[Unit], config: TokenizeConfig, *, limit_bytes: int) -> list[str]:
-    texts, size = [], 0
-    for unit in units:
-        for document in read_unit(unit, config.read):
-            if isinstance(document, Document):
-                texts.append(document.data.decode("utf-8"))
-                size += len(document.data)
-            if size >= limit_bytes:
-                return texts
-    return texts
 
 
 def check_rejected(counts: Mapping[str, Any], allowed: float, out: Path) -> None:

@@ -1,43 +1,58 @@
-"""One work unit of `tokenize`: read documents, encode them, write shards and rejections."""
+"""One work unit of `tokenize`: read documents, encode them, write shards and rejections.
+
+Python does little per document and nothing per token: texts go to the engine in groups of about a
+megabyte, ids come back as one buffer and reach the shard as Arrow buffers. (`pa.array` is avoided:
+it imports pandas where that is installed, which takes longer than to encode 50 MB.)
+"""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.keys import keys_digest, keys_to_words
 from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import token_schema
+from dsv3data.encoding.choose import ChosenEngine, choose_engine
 from dsv3data.encoding.control_text import ControlTextCounter
-from dsv3data.encoding.engine import DocumentEncoder
-from dsv3data.encoding.huggingface import HuggingFaceEncoder
+from dsv3data.encoding.oracle_check import Mismatch, OracleCheck
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import atomic_writer
 from dsv3data.io.ledger import WORK_FOLDER
 from dsv3data.io.manifest_file import describe_file
 from dsv3data.io.shards import shard_writer
-from dsv3data.io.sources import Document, Rejected, Unit, input_sha256, read_unit
+from dsv3data.io.sources import Document, InputLog, Rejected, Unit, input_sha256, read_unit
 from dsv3data.io.sources.documents import EMPTY
 from dsv3data_pipelines.tokenize.config import TokenizeConfig
 
-# Text that is encoded at once, and ids of a record batch: fixed, since they shape the bytes.
-_ENCODE_BYTES = 1 << 20
+# Text that is encoded at once. It shapes no byte.
+_ENCODE_CHARACTERS = 1 << 20
+# Ids after which a record batch ends, with the document that reaches them. It shapes the bytes.
 _BATCH_IDS = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeUnit:
-    """A `UnitTask`: plain data that a worker process can be given."""
+    """A `UnitTask`: plain data that a worker process can be given.
+
+    Attributes:
+        limit: documents after which to stop (all, if None).
+        engine, check_rate: see `choose_engine` and `OracleCheck`; they change no byte.
+    """
 
     unit: Unit
     tokenizer: Path
@@ -45,6 +60,9 @@ class TokenizeUnit:
     config: TokenizeConfig
     out: Path
     plan_hash: str
+    limit: int | None = None
+    engine: str = "auto"
+    check_rate: float = 0.001
 
     @property
     def name(self) -> str:
@@ -58,74 +76,267 @@ class TokenizeUnit:
         return input_sha256(self.unit)
 
     def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
-        vocabulary, encoder, control_text = _engine(self.tokenizer, self.tokenizer_sha256)
-        writer = _UnitWriter(self, vocabulary, sink)
-        rejected_name = f"{WORK_FOLDER}/rejected-{self.name}.jsonl"
-        with atomic_writer(self.out / rejected_name) as rejected:
-            documents = _documents(self, rejected, writer.counts, control_text)
-            shards = writer.write(_encoded(documents, encoder))
-        return [*shards, describe_file(self.out, rejected_name)], writer.counts.tree()
+        loaded = _load(self.tokenizer, self.tokenizer_sha256, self.engine)
+        while loaded.notes:
+            sink.note(loaded.notes.pop(0))
+        work = _UnitWork(self, loaded, sink)
+        with atomic_writer(self.out / self.rejected_name) as rejected:
+            shards = work.write_shards(rejected)
+        return [*shards, describe_file(self.out, self.rejected_name)], work.facts()
+
+    @property
+    def rejected_name(self) -> str:
+        """The file of this unit's rejections, below the output folder."""
+        return f"{WORK_FOLDER}/rejected-{self.name}.jsonl"
 
 
 class UnitCounts:
     """What a unit, or a whole run, saw: sums that add up."""
 
     def __init__(self) -> None:
-        self.documents: Counter[str] = Counter()
-        self.tokens: Counter[str] = Counter()
-        self.bytes: Counter[str] = Counter()
+        self.domains: dict[str, list[int]] = {}  # documents, tokens, bytes
         self.rejected: Counter[str] = Counter()
         self.replaced = 0
         self.control_text = 0
         self.keys_digest = f"{0:032x}"
 
+    def add(self, domain: str, n_tokens: int, n_bytes: int) -> None:
+        """One document."""
+        sums = self.domains.setdefault(domain, [0, 0, 0])
+        sums[0] += 1
+        sums[1] += n_tokens
+        sums[2] += n_bytes
+
     def tree(self) -> dict[str, Any]:
         """Plain values, as the ledger and the manifest hold them."""
-        domains = {
-            name: {
-                "documents": self.documents[name],
-                "tokens": self.tokens[name],
-                "bytes": self.bytes[name],
-            }
-            for name in sorted(self.documents)
-        }
+        names = ("documents", "tokens", "bytes")
+        totals = [sum(sums[number] for sums in self.domains.values()) for number in range(3)]
         return {
-            "documents": self.documents.total(),
-            "tokens": self.tokens.total(),
-            "bytes": self.bytes.total(),
+            **dict(zip(names, totals, strict=True)),
             "rejected": self.rejected.total() - self.rejected[EMPTY],
             "empty": self.rejected[EMPTY],
             "rejected_by_reason": {name: self.rejected[name] for name in sorted(self.rejected)},
             "replaced_characters_documents": self.replaced,
             "control_text_documents": self.control_text,
-            "domains": domains,
+            "domains": {
+                name: dict(zip(names, self.domains[name], strict=True))
+                for name in sorted(self.domains)
+            },
             "keys_digest": self.keys_digest,
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """What a process loads once for a tokenizer; `notes` are still to be told to somebody."""
+
+    vocabulary: Vocabulary
+    engine: ChosenEngine
+    control_text: ControlTextCounter
+    notes: list[str] = field(default_factory=list)
+
+
 @functools.lru_cache(maxsize=1)
-def _engine(path: Path, sha256: str) -> tuple[Vocabulary, DocumentEncoder, ControlTextCounter]:
-    """Loaded once per process; `sha256` makes another tokenizer at the same path another entry."""
-    vocabulary = load_vocabulary(path)
-    return (
-        vocabulary,
-        HuggingFaceEncoder(vocabulary),
-        ControlTextCounter(vocabulary.control_texts),
+def _load(tokenizer: Path, sha256: str, engine: str) -> _Loaded:
+    """`sha256` makes another tokenizer at the same path another entry."""
+    vocabulary = load_vocabulary(tokenizer)
+    notes: list[str] = []
+    return _Loaded(
+        vocabulary=vocabulary,
+        engine=choose_engine(vocabulary, engine, note=notes.append),
+        control_text=ControlTextCounter(vocabulary.control_texts),
+        notes=notes,
     )
 
 
-def _documents(
-    task: TokenizeUnit, rejected: BinaryIO, counts: UnitCounts, control_text: ControlTextCounter
-) -> Iterator[Document]:
-    """The unit's documents; rejections go to their file on the way."""
-    for item in read_unit(task.unit, task.config.read):
-        if isinstance(item, Rejected):
-            counts.rejected[item.reason] += 1
-            rejected.write(_rejected_line(item))
-            continue
-        counts.replaced += item.replaced
-        counts.control_text += control_text.found_in(item.data)
-        yield item
+class _Encoded(NamedTuple):
+    """Documents with their ids: those of document i are values[offsets[i] : offsets[i + 1]]."""
+
+    documents: list[Document]
+    values: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+
+class _UnitWork:
+    """Doing one unit: a stream of documents becomes groups, batches, shards."""
+
+    def __init__(self, task: TokenizeUnit, loaded: _Loaded, sink: Sink) -> None:
+        self._task = task
+        self._loaded = loaded
+        self._sink = sink
+        self._log = InputLog()
+        self._check = OracleCheck(loaded.engine.oracle, task.check_rate)
+        self._schema = token_schema(
+            {
+                "format": "dsv3data.tokens",
+                "format_version": "1",
+                "plan_hash": task.plan_hash,
+                "tokenizer_sha256": loaded.vocabulary.sha256,
+                "vocab_size": str(loaded.vocabulary.vocab_size),
+            }
+        )
+        self._words: list[NDArray[np.uint64]] = []
+        self._clock = _PartsClock()
+        self._reported = 0
+        self._counts = UnitCounts()
+
+    def facts(self) -> Mapping[str, Any]:
+        """Counts for the manifest; under "run" what depends on how the work was done."""
+        words = np.concatenate(self._words) if self._words else np.empty((0, 2), dtype=np.uint64)
+        self._counts.keys_digest = keys_digest(words)
+        run = {"engines": {self._loaded.engine.described: 1}, "checked": self._check.checked}
+        return {**self._counts.tree(), "run": run}
+
+    def write_shards(self, rejected: BinaryIO) -> list[FileRecord]:
+        """Write all documents; a unit without any writes no shard."""
+        records: list[FileRecord] = []
+        batches = self._batches(self._groups(rejected))
+        batch = next(batches, None)
+        while batch is not None:
+            path = self._task.out / f"tokens-{self._task.name}-{len(records):03d}.arrow"
+            with ExitStack() as stack:
+                shard = stack.enter_context(shard_writer(path, self._schema, records))
+                while batch is not None and shard.size < self._task.config.shard_bytes:
+                    shard.write(batch)
+                    self._clock.end("write")
+                    batch = next(batches, None)
+            self._clock.end("write")
+        rejected.write(json.dumps({"lines": self._log.lines}).encode() + b"\n")
+        self._sink.advance(self._task.size - self._reported, **self._clock.take())
+        return records
+
+    def _groups(self, rejected: BinaryIO) -> Iterator[_Encoded]:
+        """The unit's documents, encoded in groups; rejections go to their file on the way."""
+        documents = self._documents(rejected)
+        while group := _group(documents):
+            self._clock.end("read")
+            values, offsets = self._loaded.engine.encoder.encode([one.text for one in group])
+            self._clock.end("encode")
+            encoded = _Encoded(group, values, offsets)
+            self._account(encoded)
+            yield encoded
+
+    def _documents(self, rejected: BinaryIO) -> Iterator[Document]:
+        found_in = self._loaded.control_text.found_in
+        items = read_unit(self._task.unit, self._task.config.read, self._log)
+        left = self._task.limit
+        for item in items if left is None or left > 0 else ():
+            if isinstance(item, Rejected):
+                self._counts.rejected[item.reason] += 1
+                rejected.write(_rejected_line(item))
+                continue
+            self._counts.replaced += item.replaced
+            self._counts.control_text += found_in(item.text)
+            yield item
+            if left is not None and (left := left - 1) == 0:
+                return
+
+    def _account(self, encoded: _Encoded) -> None:
+        """Check, count and report a group."""
+        documents, values, offsets = encoded
+        keys = np.frombuffer(b"".join([document.key for document in documents]), dtype=np.uint8)
+        words = keys_to_words(keys.reshape(-1, 16))
+        self._words.append(words)
+        if not self._loaded.engine.is_oracle:
+            texts = [document.text for document in documents]
+            mismatch = self._check.mismatch(words, texts, (values, offsets))
+            self._clock.end("check")
+            if mismatch is not None:
+                raise self._wrong_ids(documents[mismatch.document], mismatch)
+        for document, n_tokens in zip(documents, np.diff(offsets).tolist(), strict=True):
+            self._counts.add(document.domain, n_tokens, document.n_bytes)
+        self._sink.advance(
+            self._log.n_bytes - self._reported,
+            tokens=len(values),
+            documents=len(documents),
+            **self._clock.take(),
+        )
+        self._reported = self._log.n_bytes
+
+    def _wrong_ids(self, document: Document, mismatch: Mismatch) -> IntegrityError:
+        described = mismatch.difference.describe(self._loaded.vocabulary)
+        return IntegrityError(
+            f"the engine {self._loaded.engine.described} gives other ids than the reference: "
+            f"{described}",
+            where=f"{document.source} at {document.position:,}, unit {self._task.name}",
+            effect="nothing of this unit was published; units that this engine finished before "
+            "cannot be trusted either",
+            fix="run the command again with --engine huggingface --fresh, and report the document",
+        )
+
+    def _batches(self, groups: Iterable[_Encoded]) -> Iterator[pa.RecordBatch]:
+        """Record batches: each ends with the document that brings it to `_BATCH_IDS` ids, wherever
+        groups end."""
+        waiting: list[_Encoded] = []
+        n_ids = 0
+        for group in groups:
+            while n_ids + len(group.values) >= _BATCH_IDS:
+                cut = int(np.searchsorted(group.offsets, _BATCH_IDS - n_ids + group.offsets[0]))
+                head, group = _cut(group, cut)
+                yield _batch([*waiting, head], self._schema)
+                waiting, n_ids = [], 0
+            if group.documents:
+                waiting.append(group)
+                n_ids += len(group.values)
+        if waiting:
+            yield _batch(waiting, self._schema)
+
+
+def _group(documents: Iterator[Document]) -> list[Document]:
+    """The next documents, up to the one that brings them to `_ENCODE_CHARACTERS`."""
+    group: list[Document] = []
+    size = 0
+    for document in documents:
+        group.append(document)
+        size += len(document.text)
+        if size >= _ENCODE_CHARACTERS:
+            break
+    return group
+
+
+def _cut(group: _Encoded, n_documents: int) -> tuple[_Encoded, _Encoded]:
+    documents, values, offsets = group
+    border = offsets[n_documents]
+    return (
+        _Encoded(documents[:n_documents], values[:border], offsets[: n_documents + 1]),
+        _Encoded(documents[n_documents:], values[border:], offsets[n_documents:] - border),
+    )
+
+
+def _batch(groups: Sequence[_Encoded], schema: pa.Schema) -> pa.RecordBatch:
+    documents = list(itertools.chain.from_iterable(group.documents for group in groups))
+    values = np.concatenate([group.values for group in groups])
+    offsets = np.zeros(len(documents) + 1, dtype=np.int64)
+    np.cumsum(np.concatenate([np.diff(group.offsets) for group in groups]), out=offsets[1:])
+    count = len(documents)
+    ids = pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(values)])
+    columns = [
+        _fixed(pa.binary(16), count, b"".join([document.key for document in documents])),
+        _strings([document.source for document in documents]),
+        _fixed(pa.int64(), count, _int64([document.position for document in documents])),
+        _strings([document.domain for document in documents]),
+        _fixed(pa.int64(), count, _int64([document.n_bytes for document in documents])),
+        pa.Array.from_buffers(
+            schema.field("ids").type, count, [None, pa.py_buffer(offsets)], children=[ids]
+        ),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _int64(values: list[int]) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
+
+
+def _fixed(kind: pa.DataType, count: int, values: Any) -> pa.Array:
+    return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(values)])
+
+
+def _strings(values: list[str]) -> pa.Array:
+    encoded = [value.encode("utf-8") for value in values]
+    offsets = np.zeros(len(encoded) + 1, dtype=np.int32)
+    np.cumsum([len(value) for value in encoded], out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
 
 
 def _rejected_line(item: Rejected) -> bytes:
@@ -139,108 +350,21 @@ def _rejected_line(item: Rejected) -> bytes:
     return (json.dumps(record, ensure_ascii=True) + "\n").encode()
 
 
-_Encoded = tuple[list[Document], np.ndarray[Any, np.dtype[np.int32]], list[int]]
+class _PartsClock:
+    """Microseconds spent in each part of the work, for the progress bar: what binds."""
 
+    def __init__(self) -> None:
+        self._microseconds: dict[str, int] = {}
+        self._last = time.perf_counter_ns()
 
-def _encoded(documents: Iterable[Document], encoder: DocumentEncoder) -> Iterator[_Encoded]:
-    """Groups of documents with their ids (flat) and id counts."""
-    for group in _groups(documents):
-        values, offsets = encoder.encode([document.data.decode("utf-8") for document in group])
-        yield group, values, np.diff(offsets).tolist()
+    def end(self, part: str) -> None:
+        """What was done since the last call was `part`."""
+        now = time.perf_counter_ns()
+        name = f"{part}_us"
+        self._microseconds[name] = self._microseconds.get(name, 0) + (now - self._last) // 1000
+        self._last = now
 
-
-def _groups(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    group: list[Document] = []
-    size = 0
-    for document in documents:
-        group.append(document)
-        size += len(document.data)
-        if size >= _ENCODE_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
-class _UnitWriter:
-    """Turns encoded groups into record batches and shards of one unit."""
-
-    def __init__(self, task: TokenizeUnit, vocabulary: Vocabulary, sink: Sink) -> None:
-        self._task = task
-        self._sink = sink
-        self._schema = token_schema(
-            {
-                "format": "dsv3data.tokens",
-                "format_version": "1",
-                "plan_hash": task.plan_hash,
-                "tokenizer_sha256": vocabulary.sha256,
-                "vocab_size": str(vocabulary.vocab_size),
-            }
-        )
-        self._words: list[bytes] = []
-        self.counts = UnitCounts()
-
-    def write(self, groups: Iterable[_Encoded]) -> list[FileRecord]:
-        """Write all groups; a unit without documents writes no shard."""
-        records: list[FileRecord] = []
-        batches = self._batches(groups)
-        batch = next(batches, None)
-        while batch is not None:
-            path = self._task.out / f"tokens-{self._task.name}-{len(records):03d}.arrow"
-            with ExitStack() as stack:
-                shard = stack.enter_context(shard_writer(path, self._schema, records))
-                while batch is not None and shard.size < self._task.config.shard_bytes:
-                    shard.write(batch)
-                    batch = next(batches, None)
-        keys = np.frombuffer(b"".join(self._words), dtype=np.uint8).reshape(-1, 16)
-        self.counts.keys_digest = keys_digest(keys_to_words(keys))
-        return records
-
-    def _batches(self, groups: Iterable[_Encoded]) -> Iterator[pa.RecordBatch]:
-        documents: list[Document] = []
-        parts: list[np.ndarray[Any, np.dtype[np.int32]]] = []
-        lengths: list[int] = []
-        done = 0
-        for group, values, group_lengths in groups:
-            documents += group
-            parts.append(values)
-            lengths += group_lengths
-            size = sum(len(document.data) for document in group)
-            self._count(group, group_lengths)
-            self._sink.advance(size, tokens=len(values), documents=len(group))
-            done += size
-            if sum(map(len, parts)) >= _BATCH_IDS:
-                yield self._batch(documents, parts, lengths)
-                documents, parts, lengths = [], [], []
-        # Progress is in input bytes, of which text is a part; settle the difference at the end.
-        self._sink.advance(self._task.size - done)
-        if documents:
-            yield self._batch(documents, parts, lengths)
-
-    def _count(self, group: list[Document], lengths: list[int]) -> None:
-        for document, length in zip(group, lengths, strict=True):
-            self.counts.documents[document.domain] += 1
-            self.counts.tokens[document.domain] += length
-            self.counts.bytes[document.domain] += len(document.data)
-            self._words.append(document.key)
-
-    def _batch(
-        self,
-        documents: list[Document],
-        parts: list[np.ndarray[Any, np.dtype[np.int32]]],
-        lengths: list[int],
-    ) -> pa.RecordBatch:
-        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        ids = pa.LargeListArray.from_arrays(
-            pa.array(offsets), pa.array(np.concatenate(parts)), type=self._schema.field("ids").type
-        )
-        columns = [
-            pa.array([document.key for document in documents], pa.binary(16)),
-            pa.array([document.source for document in documents], pa.string()),
-            pa.array([document.position for document in documents], pa.int64()),
-            pa.array([document.domain for document in documents], pa.string()),
-            pa.array([len(document.data) for document in documents], pa.int64()),
-            ids,
-        ]
-        return pa.record_batch(columns, schema=self._schema)
+    def take(self) -> dict[str, int]:
+        """What came together since the last call of this."""
+        taken, self._microseconds = self._microseconds, {}
+        return taken

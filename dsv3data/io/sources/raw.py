@@ -1,0 +1,129 @@
+"""The raw bytes that a span's documents come from, and their hash, taken while they are read.
+
+Exactly these bytes decide whether a finished unit may be taken as done, so they are hashed as they
+pass to the reader: there is no second pass, and no moment at which other bytes could be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from dsv3data.io.sources.units import Span
+
+
+class RawBytes(NamedTuple):
+    """Bytes of a span as they lie in the file, the first of them at `offset`."""
+
+    offset: int
+    chunks: Iterator[bytes]
+
+
+class InputLog:
+    """What reading a unit leaves behind beside its documents.
+
+    Attributes:
+        n_bytes: raw bytes read so far.
+        lines: for each span that was read, its lines (0 where there are none).
+    """
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+        self.lines: list[int] = []
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) over, for each span, its raw bytes, NUL, file name, NUL, their number, NUL.
+
+        For Parquet the bytes are those of the row groups' column chunks.
+        """
+        return self._digest.hexdigest()
+
+    def reading(self, span: Span, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass on the raw bytes of a span while they are hashed; they must be read to their end."""
+        n_bytes = 0
+        for chunk in chunks:
+            self._digest.update(chunk)
+            self.n_bytes += len(chunk)
+            n_bytes += len(chunk)
+            yield chunk
+        self._digest.update(f"\0{span.file.name}\0{n_bytes}\0".encode())
+
+
+class UnhashedLog(InputLog):
+    """For those who only want documents: counts, and leaves hashing out."""
+
+    def reading(self, span: Span, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass on the raw bytes of a span."""
+        for chunk in chunks:
+            self.n_bytes += len(chunk)
+            yield chunk
+
+
+def raw_bytes(span: Span) -> RawBytes:
+    """The bytes that belong to the span: each byte of a file to one span, and no line to two."""
+    place = span.file.place
+    if span.file.kind == "parquet":
+        return RawBytes(0, _column_chunks(span))
+    if (span.start, span.stop) == (0, place.size):
+        return RawBytes(0, place.chunks())
+    return _lines_of(span)
+
+
+def _lines_of(span: Span) -> RawBytes:
+    """From the first line that begins in the span to the end of the last one that does."""
+    if span.start == 0:
+        return RawBytes(0, _until_line_end(span.file.place.chunks(stop=span.stop), 0, span.stop))
+    offset = span.start - 1
+    chunks = span.file.place.chunks(offset, stop=span.stop)
+    for chunk in chunks:
+        end = chunk.find(b"\n")
+        if end >= 0:
+            offset += end + 1
+            return RawBytes(
+                offset, _until_line_end(_with(chunk[end + 1 :], chunks), offset, span.stop)
+            )
+        offset += len(chunk)
+    return RawBytes(offset, iter(()))
+
+
+def _with(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from chunks
+
+
+def _until_line_end(chunks: Iterator[bytes], offset: int, stop: int) -> Iterator[bytes]:
+    """Bytes up to the first line end at or after `stop` - 1, if there are any before `stop`."""
+    if offset >= stop:
+        return
+    for chunk in chunks:
+        if offset + len(chunk) >= stop:
+            end = chunk.find(b"\n", max(0, stop - 1 - offset))
+            if end >= 0:
+                yield chunk[: end + 1]
+                return
+        yield chunk
+        offset += len(chunk)
+
+
+def _column_chunks(span: Span) -> Iterator[bytes]:
+    metadata = pq.ParquetFile(span.file.place.arrow_file()).metadata
+    for group in range(span.start, span.stop):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            offsets = [column.data_page_offset, column.dictionary_page_offset]
+            start = min(offset for offset in offsets if offset is not None)
+            yield from _exactly(span, start, start + column.total_compressed_size)
+
+
+def _exactly(span: Span, start: int, stop: int) -> Iterator[bytes]:
+    left = stop - start
+    for chunk in span.file.place.chunks(start, stop=stop):
+        if left <= 0:
+            return
+        yield chunk[:left]
+        left -= len(chunk)
