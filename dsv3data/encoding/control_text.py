@@ -18,9 +18,10 @@ class ControlTextCounter:
 
     def found_in(self, document: str) -> bool:
         """Whether the document holds the text of a control token."""
-        if not any(mark in document for mark in self._marks):
-            return False
-        return any(text in document for text in self._texts)
+        for mark in self._marks:
+            if mark in document:
+                return any(text in document for text in self._texts)
+        return False
 
 
 def _rarest_part(text: str) -> str:

@@ -111,8 +111,8 @@ def test_the_fast_reading_of_a_line_equals_the_slow_one(
     options = ReadOptions(id_key=id_key)
     fields = (f'"{key}": {json.dumps(value, ensure_ascii=escape)}' for key, value in pairs)
     line = ("{" + ", ".join(fields) + "}").encode("utf-8", "surrogatepass") + noise
-    fast = jsonl._read_fast(line, options)
-    slow = jsonl._read_slow(line, 0, "x", options)
+    fast = jsonl.FastReader(options).read(line)
+    slow = jsonl.read_slow(line, 0, "x", options)
     event("slow only" if fast is None else "both")
     if fast is not None:
         assert document_from_fields(fast, source="x", position=0, options=options) == slow

@@ -21,7 +21,7 @@ from dsv3data.io.sources.documents import (
     Rejected,
     document_from_fields,
 )
-from dsv3data.io.sources.lines import Line, iterate_lines
+from dsv3data.io.sources.lines import iterate_lines
 from dsv3data.io.sources.raw import InputLog, RawBytes
 from dsv3data.io.sources.streams import decompressed
 from dsv3data.io.sources.units import Span
@@ -41,61 +41,63 @@ def read_jsonl(
     limit = options.max_document_bytes * _ESCAPE_FACTOR + _OTHER_FIELDS_BYTES
     chunks = decompressed(raw.chunks, span.file.compression)
     source, lines = span.file.name, iterate_lines(chunks, start=raw.offset, max_bytes=limit)
+    read_fast = FastReader(options).read
     for number, line in enumerate(lines, start=1):
         log.lines[-1] = number
-        result = _read_line(line, source, options)
-        if isinstance(result, Rejected):
-            yield result._replace(line=number)
-        elif result is not None:
-            yield result
+        data = line.data
+        if data is None:
+            detail = f"a line of {line.size:,} bytes"
+            yield Rejected(source, line.offset, "too-large", detail, number)
+            continue
+        if not line.offset:
+            data = data.removeprefix(b"\xef\xbb\xbf")
+        fields = read_fast(data)
+        if fields is not None:
+            result = document_from_fields(
+                fields, source=source, position=line.offset, options=options
+            )
+        elif data.strip():
+            result = read_slow(data, line.offset, source, options)
+        else:
+            continue
+        yield result._replace(line=number) if isinstance(result, Rejected) else result
 
 
-def _read_line(line: Line, source: str, options: ReadOptions) -> Document | Rejected | None:
-    if line.data is None:
-        return Rejected(source, line.offset, "too-large", f"a line of {line.size:,} bytes")
-    data = line.data.removeprefix(b"\xef\xbb\xbf") if line.offset == 0 else line.data
-    if not data.strip():
-        return None
-    fields = _read_fast(data, options)
-    if fields is None:
-        return _read_slow(data, line.offset, source, options)
-    return document_from_fields(fields, source=source, position=line.offset, options=options)
-
-
-def _read_fast(data: bytes, options: ReadOptions) -> dict[str, Any] | None:
-    """The fields of a plain line; None if it needs a closer look.
+class FastReader:
+    """Reads plain lines; leaves the others to `read_slow`.
 
     orjson takes the last of two equal keys without a word. A key that we read stands once if its
     quoted name does: inside of a string a quote has a backslash in front, which leaves only keys
     and values that are spelled with escapes.
     """
-    try:
-        fields = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(fields, dict) or not all(map(_PLAIN_NAME.fullmatch, _names(options))):
-        return None
-    if any(data.count(name) > 1 for name in _quoted_names(options)):
-        return None
-    if b"\\u00" in data and _escaped_characters(options).search(data):
-        return None
-    if not isinstance(fields.get(options.text_key), str):
-        return None
-    if options.id_key and isinstance(fields.get(options.id_key), float):
-        return None
-    return fields
 
+    def __init__(self, options: ReadOptions) -> None:
+        names = _names(options)
+        self._is_usable = all(map(_PLAIN_NAME.fullmatch, names))
+        self._text_key = options.text_key
+        self._id_key = options.id_key
+        self._quoted = [f'"{name}"'.encode() for name in names]
+        codes = sorted({f"{ord(character):02x}" for name in names for character in name})
+        self._escaped = re.compile(f"\\\\u00(?:{'|'.join(codes)})".encode(), re.IGNORECASE)
 
-@functools.lru_cache(maxsize=8)
-def _quoted_names(options: ReadOptions) -> tuple[bytes, ...]:
-    return tuple(f'"{name}"'.encode() for name in _names(options))
-
-
-@functools.lru_cache(maxsize=8)
-def _escaped_characters(options: ReadOptions) -> re.Pattern[bytes]:
-    r"""Any character of the names, spelled as \u00XX."""
-    codes = sorted({f"{ord(character):02x}" for name in _names(options) for character in name})
-    return re.compile(f"\\\\u00(?:{'|'.join(codes)})".encode(), re.IGNORECASE)
+    def read(self, data: bytes) -> dict[str, Any] | None:
+        """The fields of a plain line; None if it needs a closer look."""
+        if not self._is_usable:
+            return None
+        try:
+            fields = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return None
+        if not isinstance(fields, dict) or not isinstance(fields.get(self._text_key), str):
+            return None
+        for name in self._quoted:
+            if data.count(name) > 1:
+                return None
+        if b"\\u00" in data and self._escaped.search(data):
+            return None
+        if self._id_key and isinstance(fields.get(self._id_key), float):
+            return None
+        return fields
 
 
 def _names(options: ReadOptions) -> tuple[str, ...]:
@@ -103,7 +105,7 @@ def _names(options: ReadOptions) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for key in keys if key))
 
 
-def _read_slow(data: bytes, offset: int, source: str, options: ReadOptions) -> Document | Rejected:
+def read_slow(data: bytes, offset: int, source: str, options: ReadOptions) -> Document | Rejected:
     """The standard library's reading of a line: every rule, and the words for what is wrong."""
     bad_bytes = False
     try:
