@@ -15,6 +15,7 @@ from dsv3data_cli.commands.demo import demo
 from dsv3data_cli.commands.doctor import doctor
 from dsv3data_cli.commands.inspect import inspect
 from dsv3data_cli.commands.pack import pack
+from dsv3data_cli.commands.progress import progress
 from dsv3data_cli.commands.tokenize import tokenize
 from dsv3data_cli.commands.tokenizer import tokenizer
 from dsv3data_cli.commands.tokenizer_report import report
@@ -42,7 +43,7 @@ def cli() -> None:
 
 
 tokenizer.add_command(report)
-for command in (demo, doctor, tokenizer, tokenize, pack, verify, inspect, train):
+for command in (demo, doctor, tokenizer, tokenize, pack, progress, verify, inspect, train):
     cli.add_command(command)
 
 

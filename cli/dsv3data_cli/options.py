@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from dsv3data_cli.cluster import Cluster
 from dsv3data_cli.output import Output
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -79,6 +80,75 @@ def workers_option(function: Function) -> Function:
         default=lambda: len(os.sched_getaffinity(0)),
         help="Processes; the output is the same for any number.  [default: all cores]",
     )(function)
+
+
+def executor_options(function: Function) -> Function:
+    """--executor, --tasks, --submit and --wait, passed on as one `Cluster`, or None for local."""
+
+    @functools.wraps(function)
+    def wrapped(
+        *args: Any,
+        executor: str,
+        tasks: int | None,
+        submit: tuple[str, ...],
+        wait: bool,
+        **kwargs: Any,
+    ) -> Any:
+        cluster = None
+        if executor == "local":
+            if tasks is not None or submit or wait:
+                raise click.UsageError(
+                    "--tasks, --submit and --wait are for --executor slurm and ray;"
+                    " one machine is divided by --workers"
+                )
+        elif tasks is None:
+            raise click.UsageError(f"--executor {executor} needs --tasks, the number of its tasks")
+        else:
+            source = click.get_current_context().get_parameter_source("workers")
+            given = source is not None and source.name != "DEFAULT"
+            cluster = Cluster(
+                executor="ray" if executor == "ray" else "slurm",
+                tasks=tasks,
+                at_once=kwargs["workers"] if given else None,
+                options=_pairs(submit),
+                wait=wait,
+            )
+        return function(*args, cluster=cluster, **kwargs)
+
+    decorated: Any = wrapped
+    for option in (
+        click.option("--wait", is_flag=True, help="Stay until the jobs of Slurm have ended."),
+        click.option(
+            "--submit",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Option of sbatch, as time=12:00:00, or of Ray tasks, as memory=4e9.",
+        ),
+        click.option(
+            "--tasks",
+            type=click.IntRange(min=1),
+            help="Tasks of slurm or ray, at most --workers (if given) at a time.",
+        ),
+        click.option(
+            "--executor",
+            type=click.Choice(["local", "slurm", "ray"]),
+            default="local",
+            show_default=True,
+            help="Who runs the work units; the output is the same.",
+        ),
+    ):
+        decorated = option(decorated)
+    return cast(Function, decorated)
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise click.UsageError(f"--submit takes KEY=VALUE, not {text!r}")
+        pairs[name] = value
+    return pairs
 
 
 def memory_option(function: Function) -> Function:

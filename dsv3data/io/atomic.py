@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from dsv3data.contracts.errors import EnvironmentFault
 from dsv3data.io.failpoints import failpoint
 
 PARTIAL_SUFFIX = ".partial"
+# Two machines may have the same pid at work on the same file.
+_TOKEN = secrets.token_hex(4)
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         EnvironmentFault: no space, no permission, read-only or failing disk; the partial file is
             removed and an earlier `path` is untouched.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    partial = _partial_of(path)
     with environment_faults(path):
         try:
             with partial.open("wb") as file:
@@ -50,13 +53,36 @@ def write_atomic(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def create_atomic(path: Path, data: bytes) -> bool:
+    """Publish `data` as `path` unless something has that name; whether it was published.
+
+    Of two processes on any machines one succeeds: link(2) is atomic on network disks as well.
+    """
+    partial = _partial_of(path)
+    with environment_faults(path):
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            failpoint("atomic.before_rename")
+            path.hardlink_to(partial)
+        except FileExistsError:
+            return False
+        finally:
+            partial.unlink(missing_ok=True)
+        fsync_folder(path.parent)
+        failpoint("atomic.after_rename")
+    return True
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A fresh sibling folder that becomes `path` when the block ends; `path` must not exist.
 
     The caller's files in it are fsynced here before the rename.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    partial = _partial_of(path)
     with environment_faults(path):
         try:
             shutil.rmtree(partial, ignore_errors=True)
@@ -113,6 +139,10 @@ def environment_faults(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _explain(error, path) from error
+
+
+def _partial_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{_TOKEN}{PARTIAL_SUFFIX}")
 
 
 def _explain(error: OSError, path: Path) -> EnvironmentFault:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dsv3data.contracts.config import differences
+from dsv3data.contracts.config import config_hash, differences
 from dsv3data.contracts.errors import BadConfig, IntegrityError
 from dsv3data.contracts.manifest import MANIFEST_NAME, FileRecord, file_record_from_tree
-from dsv3data.io.atomic import make_folder, write_atomic
+from dsv3data.io.atomic import create_atomic, make_folder, write_atomic
 from dsv3data.io.manifest_file import is_intact
 from dsv3data.io.sealed import read_sealed, seal
 
@@ -48,7 +48,8 @@ class Ledger:
         Raises:
             BadConfig: naming every value that differs. The old work is kept.
         """
-        changed = differences(self._plan_so_far() or plan, plan)
+        so_far = self._plan_so_far()
+        changed = differences(so_far or plan, plan)
         if changed:
             raise BadConfig(
                 "the config or input differs from the work in this folder: "
@@ -58,7 +59,26 @@ class Ledger:
                 effect="nothing was changed; the old output is kept",
                 fix="give another --out, or --fresh to move the old output aside and start anew",
             )
-        write_atomic(self.folder / _PLAN_NAME, seal(plan))
+        path = self.folder / _PLAN_NAME
+        if path.exists():  # of this plan, or damaged
+            write_atomic(path, seal(plan))
+        elif not create_atomic(path, seal(plan)):
+            self.open_plan(plan)  # another process was faster: is its plan ours?
+
+    def check_plan(self, plan_hash: str) -> None:
+        """Refuse to go on if the work here is no longer of the plan with this `config_hash`.
+
+        Raises:
+            BadConfig: it is not, or there is none.
+        """
+        so_far = self._plan_so_far()
+        if so_far is None or config_hash(so_far) != plan_hash:
+            raise BadConfig(
+                "the folder is no longer the work that this task was submitted for",
+                where=str(self.out),
+                effect="this task did nothing",
+                fix="cancel what is left of the old run; run the command again for the new one",
+            )
 
     def _plan_so_far(self) -> Mapping[str, Any] | None:
         """The plan of the work here; of a set that was copied without its working files, the plan
@@ -75,15 +95,20 @@ class Ledger:
 
     def finished(self, unit: str, *, plan_hash: str, input_sha256: str) -> UnitRecord | None:
         """The record of a unit if all its hashes still hold, else None: it must be done again."""
+        record = self.entered(unit, plan_hash=plan_hash)
+        if record is None or record.input_sha256 != input_sha256:
+            return None
+        return record if all(is_intact(self.out, file) for file in record.files) else None
+
+    def entered(self, unit: str, *, plan_hash: str) -> UnitRecord | None:
+        """The record of a unit of this plan, without a look at its input and files."""
         try:
             tree = read_sealed(self._path(unit), fix="")
         except (FileNotFoundError, IntegrityError):
             return None
         files = tuple(file_record_from_tree(record) for record in tree["files"])
         record = UnitRecord(**{**tree, "files": files})
-        if (record.plan_hash, record.input_sha256) != (plan_hash, input_sha256):
-            return None
-        return record if all(is_intact(self.out, file) for file in files) else None
+        return record if record.plan_hash == plan_hash else None
 
     def record(self, unit: str, record: UnitRecord) -> None:
         """Enter a unit whose files are all published."""

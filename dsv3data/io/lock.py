@@ -1,7 +1,11 @@
-"""One writer per output folder.
+"""One writer per output folder, or the tasks of one run.
 
 The lock is the kernel's (`flock`), so it dies with its holder: a stale lock of a killed process
 needs no guess about pids. The file's text only tells a second process who is in the way.
+
+Correctness does not rest on it: where a file system keeps such locks per machine, two processes on
+two machines write the same bytes under names of their own and rename them; a lock saves their work
+and tells the user.
 """
 
 from __future__ import annotations
@@ -24,8 +28,11 @@ class OutputLock:
     """Context manager that holds an output folder for this process, creating it if needed.
 
     Raises:
-        EnvironmentFault: another live process holds it (named by pid, host and since when).
+        EnvironmentFault: another live process holds it (named by pid, host and since when), or the
+            file system has no locks.
     """
+
+    _mode = fcntl.LOCK_EX
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_NAME
@@ -36,7 +43,7 @@ class OutputLock:
         with environment_faults(self.path):
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, self._mode | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = _describe(self.path)
             os.close(self._descriptor)
@@ -45,6 +52,14 @@ class OutputLock:
                 where=str(self.path.parent),
                 effect="nothing was started; the other process is undisturbed",
                 fix="wait for it to end, or give another --out",
+            ) from error
+        except OSError as error:
+            os.close(self._descriptor)
+            raise EnvironmentFault(
+                f"the file system of the output folder has no locks (flock): {error.strerror}",
+                where=str(self.path),
+                effect="nothing was started",
+                fix="mount it with locks (Lustre: -o flock; NFS: without nolock), or another --out",
             ) from error
         try:
             with environment_faults(self.path):
@@ -62,6 +77,15 @@ class OutputLock:
         trace: TracebackType | None,
     ) -> None:
         os.close(self._descriptor)
+
+
+class SharedOutputLock(OutputLock):
+    """Held by every task of a run that many processes do: they admit each other, and no one else.
+
+    The lock file names the task that came last.
+    """
+
+    _mode = fcntl.LOCK_SH
 
 
 def _self_description() -> str:

@@ -16,7 +16,7 @@ from dsv3data.contracts.progress import Sink
 from dsv3data.io.atomic import remove_partials, set_aside, write_atomic
 from dsv3data.io.failpoints import failpoint
 from dsv3data.io.ledger import Ledger
-from dsv3data.io.lock import OutputLock
+from dsv3data.io.lock import OutputLock, SharedOutputLock
 from dsv3data.io.manifest_file import write_manifest
 
 _VERSIONS = ("dsv3data", "numpy", "pyarrow", "tokenizers")
@@ -38,6 +38,19 @@ def open_output(out: Path, plan: Mapping[str, Any], *, fresh: bool, sink: Sink) 
         remove_partials(out)
         remove_partials(ledger.folder)
         ledger.open_plan(plan)
+        yield
+
+
+@contextmanager
+def join_output(out: Path, *, plan_hash: str) -> Iterator[None]:
+    """Hold `out` together with the other tasks of a run that `open_output` has prepared.
+
+    Raises:
+        EnvironmentFault: a process that wants to be alone is there.
+        BadConfig: the folder no longer holds work of that plan.
+    """
+    with SharedOutputLock(out):
+        Ledger(out).check_plan(plan_hash)
         yield
 
 

@@ -69,7 +69,7 @@ def run_units(tasks: Sequence[Task], *, workers: int, sink: Sink) -> list[UnitRe
         Stopped: on a signal.
         EnvironmentFault: a worker process died.
     """
-    with _stop_on_signals():
+    with stop_on_signals():
         if workers <= 1 or len(tasks) <= 1:
             return [complete_unit(task, sink) for task in tasks]
         return _run_in_processes(tasks, min(workers, len(tasks)), sink)
@@ -163,7 +163,7 @@ def _complete_in_worker(task: Task) -> UnitRecord:
 
 
 @contextlib.contextmanager
-def _stop_on_signals() -> Iterator[None]:
+def stop_on_signals() -> Iterator[None]:
     """Turn SIGINT and SIGTERM into `Stopped` while the block runs (main thread only)."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -13,6 +13,7 @@ from dsv3data.io import atomic
 from dsv3data.io.atomic import (
     atomic_folder,
     atomic_writer,
+    create_atomic,
     make_folder,
     remove_partials,
     set_aside,
@@ -151,3 +152,11 @@ def test_work_set_aside_is_never_overwritten(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out.1.old", "out.2.old"]
     assert names(tmp_path / "out.1.old") == ["first"]
     assert names(tmp_path / "out.2.old") == ["second"]
+
+
+def test_a_name_that_is_taken_is_not_taken_again(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    assert create_atomic(path, b"first")
+    assert not create_atomic(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert names(tmp_path) == ["x"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dsv3data.contracts.errors import BadConfig
+from dsv3data.io.atomic import create_atomic
 from dsv3data.io.ledger import Ledger, UnitRecord
 from dsv3data.io.manifest_file import describe_file
 from dsv3data.io.sealed import seal
@@ -77,6 +78,21 @@ def test_a_damaged_plan_is_written_anew(ledger: Ledger) -> None:
     ledger.open_plan({"config": {"seed": 9}})
     with pytest.raises(BadConfig, match="9 → 0"):
         ledger.open_plan({"config": {"seed": 0}})
+
+
+def test_of_two_plans_at_the_same_moment_one_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a lock of one machine means nothing to another."""
+
+    def late(path: Path, data: bytes) -> bool:
+        assert create_atomic(path, seal({"seed": 1}))
+        return create_atomic(path, data)
+
+    monkeypatch.setattr("dsv3data.io.ledger.create_atomic", late)
+    with pytest.raises(BadConfig, match="seed: 1 → 2"):
+        Ledger(tmp_path).open_plan({"seed": 2})
+    Ledger(tmp_path).open_plan({"seed": 1})
 
 
 def test_a_set_copied_without_its_working_files_still_binds(tmp_path: Path) -> None:

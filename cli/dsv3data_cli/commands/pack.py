@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dsv3data_cli.cluster import Cluster
 from dsv3data_cli.options import (
     PATH,
     as_overrides,
     config_options,
+    executor_options,
     output_options,
     workers_option,
     writing_options,
@@ -42,6 +44,7 @@ def _contexts(
 )
 @click.option("--fim-rate", type=float, help="Share of documents with FIM.  [default: 0.1]")
 @click.option("--seed", type=int, help="Seed of every keyed choice.  [default: 0]")
+@executor_options
 @workers_option
 @writing_options
 @config_options
@@ -49,6 +52,7 @@ def _contexts(
 def pack(
     tokens: Path,
     context: tuple[int, ...] | None,
+    cluster: Cluster | None,
     workers: int,
     out: Path,
     fresh: bool,
@@ -65,7 +69,7 @@ def pack(
     """
     from dsv3data.contracts.config import load_config
     from dsv3data.packing.config import PackConfig
-    from dsv3data_pipelines.pack import forecast
+    from dsv3data_pipelines.pack import forecast, plan_pack
     from dsv3data_pipelines.pack import pack as run
 
     if context is not None and len(context) > 1 and not dry_run:
@@ -77,14 +81,20 @@ def pack(
         plans = forecast(tokens, contexts=context or (config.context,), config=config)
         output.result({"plans": plans}, lambda console: console.print(_forecast(plans)))
         return
+    facts = {"out": str(out), "context": config.context}
+    if cluster is not None:
+        from dsv3data_pipelines.executors import pack_stage
+
+        stage = pack_stage(plan_pack(tokens.absolute(), out=out.absolute(), config=config))
+        manifest = cluster.run(stage, fresh=fresh, output=output)
+        if manifest is not None:
+            _show(output, {**facts, "root": manifest.root, **manifest.counts})
+        return
     result = run(tokens, out=out, config=config, sink=output.sink, workers=workers, fresh=fresh)
-    tree = {
-        "out": str(out),
-        "root": result.root,
-        "context": config.context,
-        "seconds": result.seconds,
-        **result.counts,
-    }
+    _show(output, {**facts, "root": result.root, "seconds": result.seconds, **result.counts})
+
+
+def _show(output: Output, tree: dict[str, Any]) -> None:
     output.result(tree, lambda console: _render(console, tree))
 
 

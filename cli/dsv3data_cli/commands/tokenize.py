@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dsv3data_cli.cluster import Cluster
 from dsv3data_cli.options import (
     PATH,
     READING,
     as_overrides,
     config_options,
+    executor_options,
     output_options,
     reading_options,
     take,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of rejected records above which the exit code is 6.",
 )
+@executor_options
 @workers_option
 @writing_options
 @reading_options
@@ -46,6 +49,7 @@ def tokenize(
     inputs: tuple[Path, ...],
     tokenizer: Path,
     max_rejected: float,
+    cluster: Cluster | None,
     workers: int,
     out: Path,
     fresh: bool,
@@ -61,7 +65,7 @@ def tokenize(
     document stays text. What cannot be read is listed in rejected.jsonl with its reason.
     """
     from dsv3data.contracts.config import load_config
-    from dsv3data_pipelines.tokenize import TokenizeConfig, forecast
+    from dsv3data_pipelines.tokenize import TokenizeConfig, forecast, plan_tokenize
     from dsv3data_pipelines.tokenize import tokenize as run
 
     reading = as_overrides(take(given, READING), prefix="read.")
@@ -71,6 +75,21 @@ def tokenize(
             inputs, tokenizer=tokenizer, config=config, workers=workers, sink=output.sink
         )
         output.result(facts, lambda console: console.print(_forecast(facts)))
+        return
+    if cluster is not None:
+        from dsv3data_pipelines.executors import tokenize_stage
+
+        plan = plan_tokenize(
+            [path.absolute() for path in inputs],
+            tokenizer=tokenizer.absolute(),
+            out=out.absolute(),
+            config=config,
+            sink=output.sink,
+        )
+        stage = tokenize_stage(plan, max_rejected=max_rejected)
+        manifest = cluster.run(stage, fresh=fresh, output=output)
+        if manifest is not None:
+            _show(output, {"out": str(out), "root": manifest.root, **manifest.counts})
         return
     result = run(
         inputs,
@@ -82,7 +101,11 @@ def tokenize(
         max_rejected=max_rejected,
         fresh=fresh,
     )
-    tree = {"out": str(out), "root": result.root, "seconds": result.seconds, **result.counts}
+    facts = {"out": str(out), "root": result.root, "seconds": result.seconds}
+    _show(output, {**facts, **result.counts})
+
+
+def _show(output: Output, tree: dict[str, Any]) -> None:
     output.result(tree, lambda console: _render(console, tree))
 
 

@@ -1,0 +1,107 @@
+"""Ray: one Ray task per task of the run.
+
+datatrove's `RayPipelineExecutor` does each rank, but not its own loop over them: that starts an
+actor per rank and in it a process pool, which waits for ever when its process is killed. As plain
+Ray tasks, Ray sees the death and tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from datatrove.executor import RayPipelineExecutor
+from ray.exceptions import RayError
+
+from dsv3data.contracts.errors import BadConfig
+from dsv3data.stages.shared_run import SharedRun
+from dsv3data.stages.stage import Stage
+from dsv3data.stages.units import stop_on_signals
+from dsv3data_pipelines.executors.steps import DoShare
+
+_OPTIONS = ("num_cpus", "num_gpus", "memory", "max_retries")
+_LOOK_SECONDS = 0.5
+
+
+def run_tasks(
+    stage: Stage,
+    run: SharedRun,
+    *,
+    tasks: int,
+    at_once: int | None,
+    options: Mapping[str, str],
+    look: Callable[[], None],
+) -> None:
+    """Do all tasks on the Ray cluster of RAY_ADDRESS, the one of this machine, or a new local one.
+
+    Comes back at the first task that fails: what is missing, and why, is for `gather` to say.
+
+    Args:
+        at_once: most tasks that run at the same time.
+        options: of Ray tasks: `num_cpus`, `num_gpus`, `memory` (bytes), `max_retries`.
+        look: called now and then.
+
+    Raises:
+        BadConfig: an option that is none of these.
+        Stopped: on SIGINT or SIGTERM.
+    """
+    numbers = _numbers(options)
+    executor = RayPipelineExecutor(
+        [DoShare(run, stage.units)],
+        tasks=tasks,
+        logging_dir=str(run.folder / "units"),
+        skip_completed=False,
+    )
+    ours = not ray.is_initialized()
+    with stop_on_signals():
+        if ours:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            _run_all(executor, tasks, at_once or tasks, numbers, look)
+        finally:
+            if ours:
+                ray.shutdown()
+
+
+def _run_all(
+    executor: Any, tasks: int, at_once: int, options: Mapping[str, Any], look: Callable[[], None]
+) -> None:
+    remote = ray.remote(_run_rank).options(**options)
+    shared = ray.put(executor)
+    waiting = list(range(tasks))
+    running: list[Any] = []
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            running.append(remote.remote(shared, waiting.pop(0)))
+        ended, running = ray.wait(running, timeout=_LOOK_SECONDS)
+        look()
+        try:
+            ray.get(ended)
+        except RayError:
+            for task in running:
+                ray.cancel(task, force=True)
+            return
+
+
+def _run_rank(executor: Any, rank: int) -> None:
+    executor._run_for_rank(rank)
+
+
+def _numbers(options: Mapping[str, str]) -> dict[str, Any]:
+    numbers: dict[str, Any] = {}
+    for name, value in options.items():
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in _OPTIONS or number < 0:
+            raise BadConfig(
+                f"{name!r} is no option of Ray tasks with a number",
+                where=f"--submit {name}={value}",
+                effect="nothing was started",
+                fix=f"give one of {', '.join(_OPTIONS)}, as in --submit memory=4e9",
+            )
+        numbers[name] = int(number) if number == int(number) else number
+    return numbers

@@ -1,0 +1,158 @@
+"""Slurm, for real: a cluster of one node that these tests start and stop."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dsv3data_pipelines.executors import run_progress
+from folders import published
+from run_cli import CliResult, run_cli
+from tiny_slurm import TinySlurm, tiny_slurm, why_not
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[TinySlurm]:
+    with tiny_slurm() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def on_slurm(slurm: TinySlurm) -> Callable[..., CliResult]:
+    """Run the command line as a user of that cluster."""
+
+    def run(*words: str | Path) -> CliResult:
+        return run_cli(*words, "--executor", "slurm", env=slurm.env)
+
+    return run
+
+
+def jobs_of(result: CliResult) -> tuple[str, str]:
+    """(array job, publishing job)"""
+    assert result.code == 0, result.err
+    found = re.search(r"as job (\d+), publishing as job (\d+)", result.out)
+    assert found, result.out
+    return found[1], found[2]
+
+
+def logs(out: Path) -> str:
+    """What the tasks printed."""
+    folder = run_progress(out).logs
+    return "\n".join(path.read_text() for path in sorted(folder.rglob("slurm_logs/*")))
+
+
+def test_tokenize_and_pack_give_the_bytes_of_one_machine(
+    on_slurm: Callable[..., CliResult],
+    tokenize_words: list[str | Path],
+    pack_words: list[str | Path],
+    local_tokens: Path,
+    local_packed: Path,
+    tmp_path: Path,
+) -> None:
+    tokens, packed = tmp_path / "the tokens", tmp_path / "packed"
+    # More tasks than the cluster's arrays may have: some jobs do two.
+    done = on_slurm(*tokenize_words, "--out", tokens, "--tasks", "6", "--wait", "--json")
+    assert done.code == 0, done.err
+    assert published(tokens) == published(local_tokens)
+    assert done.json["root"] in (tokens / "manifest.json").read_text()
+    seen = run_progress(tokens)
+    assert (seen.tasks_done, seen.tasks, seen.published) == (6, 6, True)
+    assert seen.units_done == seen.units >= 12
+
+    limits = ["--workers", "1", "--submit", "time=00:05:00", "--submit", "mem-per-cpu=1500M"]
+    done = on_slurm(
+        *("pack", tokens, *pack_words, "--out", packed, "--tasks", "2", "--wait"), *limits
+    )
+    assert done.code == 0, done.err
+    assert published(packed) == published(local_packed)
+
+
+def test_a_preempted_task_stops_cleanly_is_requeued_and_goes_on(
+    slurm: TinySlurm,
+    on_slurm: Callable[..., CliResult],
+    tokenize_words: list[str | Path],
+    local_tokens: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "tokens"
+    units, last = jobs_of(on_slurm(*tokenize_words, "--out", out, "--tasks", "1"))
+    _until(lambda: run_progress(out).units_done >= 1)
+    urgent = slurm.run("sbatch", "--parsable", "-p", "high", "--exclusive", "--wrap", "sleep 1")
+    _until(lambda: "stopped by SIGTERM" in logs(out))
+    assert not run_progress(out).published
+    slurm.wait(urgent.strip())
+    # Slurm would let a requeued task wait for two minutes.
+    slurm.run("scontrol", "update", f"job={units}", "StartTime=now")
+    assert set(slurm.wait(units, last).values()) == {"COMPLETED"}
+    assert published(out) == published(local_tokens)
+    assert run_progress(out).failed == {}
+
+
+def test_a_lost_task_is_named_and_the_same_command_does_the_rest(
+    slurm: TinySlurm,
+    on_slurm: Callable[..., CliResult],
+    tokenize_words: list[str | Path],
+    local_tokens: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "tokens"
+    words = [*tokenize_words, "--out", out, "--tasks", "2"]
+    units, last = jobs_of(on_slurm(*words, "--submit", "begin=now+1hour"))
+    slurm.run("scancel", f"{units}_1")
+    slurm.run("scontrol", "update", f"job={units}", "StartTime=now")
+    slurm.run("scontrol", "update", f"job={last}", "StartTime=now")
+    ended = slurm.wait(units, last)
+    assert (ended[f"{units}_0"], ended[f"{last}_0"]) == ("COMPLETED", "FAILED")
+    assert "units are not done: 00001, 00003" in logs(out)
+    assert f"--out {out}" in logs(out)  # the command to run again
+    assert not (out / "manifest.json").exists()
+    seen = run_cli("progress", out)
+    assert "failed: publish: " in seen.out
+    assert run_cli("progress", out, "--json").json["tasks_done"] == 1
+
+    again = on_slurm(*words, "--wait")
+    assert again.code == 0, again.err
+    assert published(out) == published(local_tokens)
+
+
+def test_the_error_of_a_task_is_the_error_of_the_command(
+    slurm: TinySlurm, on_slurm: Callable[..., CliResult], tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "in" / "a.jsonl.gz"
+    damaged.parent.mkdir()
+    damaged.write_bytes(gzip.compress(b'{"text": "some text"}\n' * 100)[:-9])
+    out = tmp_path / "out"
+    words = ["tokenize", damaged.parent, "--tokenizer", tiny_tokenizer, "--out", out, "--quiet"]
+    done = on_slurm(*words, "--tasks", "1", "--wait")
+    assert done.code == 3
+    assert done.err == run_cli(*words).err
+    assert set(run_progress(out).failed) == {"00000", "publish"}
+    codes = slurm.run("scontrol", "show", "job", run_progress(out).jobs["units"])
+    assert "ExitCode=3:0" in codes
+
+
+def test_what_slurm_refuses_is_said(
+    on_slurm: Callable[..., CliResult], tokenize_words: list[str | Path], tmp_path: Path
+) -> None:
+    words = [*tokenize_words, "--out", tmp_path / "out", "--tasks", "1"]
+    refused = on_slurm(*words, "--submit", "partition=nowhere")
+    assert refused.code == 5
+    assert "Slurm refused: sbatch ended with code 1" in refused.err
+    assert "invalid partition" in refused.err
+    wrong = on_slurm(*words, "--submit", "array=0-9")
+    assert wrong.code == 3
+    assert "is no option of sbatch that can be set here" in wrong.err
+
+
+def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
