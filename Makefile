@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed-$(1)-$(shell cat pyproject.toml constraints.txt | sha
 DEMO_STAMP := $(call STAMP,train)
 TEST_STAMP := $(call STAMP,dev)
 
-.PHONY: demo test lint types quick clean
+.PHONY: demo test storm lint types quick clean
 
 demo: $(DEMO_STAMP)
 	$(BIN)/dsv3data demo --out runs/demo
@@ -15,6 +15,13 @@ demo: $(DEMO_STAMP)
 # Everything that CI runs.
 test: $(TEST_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Kills and flipped bits for each of tokenize and pack; DSV3DATA_TEST_SEED=… repeats a storm.
+KILLS := 150
+FLIPS := 2000
+storm: $(TEST_STAMP)
+	STORM_KILLS=$(KILLS) STORM_FLIPS=$(FLIPS) $(BIN)/python -m pytest -q -s \
+		tests/faults/test_fault_storm.py
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

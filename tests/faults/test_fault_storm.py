@@ -1,0 +1,122 @@
+"""The storm: many kills and many flipped bits. `make storm` runs it at its full size.
+
+`STORM_KILLS` and `STORM_FLIPS` are the numbers for each of tokenize and pack; the seed is printed,
+and `DSV3DATA_TEST_SEED` repeats a storm.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dsv3data.audit.verify import verify
+from dsv3data.contracts.errors import IntegrityError
+from dsv3data.contracts.manifest import MANIFEST_NAME
+from dsv3data.contracts.progress import NullSink
+from dsv3data.io.manifest_file import read_manifest
+from folders import copy_of, flip_bit, published, root_of
+from warm_cli import WarmCli
+
+KILLS = int(os.environ.get("STORM_KILLS", "4"))
+FLIPS = int(os.environ.get("STORM_FLIPS", "60"))
+MOST_KILLS_PER_FOLDER = 4
+WORKERS = ("1", "1", "1", "1", "2")  # two workers are other processes to kill, and slow to start
+
+pytestmark = pytest.mark.timeout(0)
+Command = Callable[[Path], list[str | Path]]
+
+
+@pytest.fixture(params=["tokenize", "pack"])
+def command(
+    request: pytest.FixtureRequest, small_corpus: Path, small_tokens: Path, tiny_tokenizer: Path
+) -> Command:
+    """The words of a run over several units."""
+
+    def words(out: Path) -> list[str | Path]:
+        if request.param == "tokenize":
+            inputs = ["tokenize", small_corpus, "--tokenizer", tiny_tokenizer]
+            return [*inputs, "--unit-bytes", "8192", "--out", out]
+        rest = ["--context", "128", "--fim-rate", "0.5", "--set", "partition_tokens=4000"]
+        return ["pack", small_tokens, *rest, "--out", out]
+
+    return words
+
+
+def test_killed_and_run_again_until_it_finishes(
+    command: Command, warm: WarmCli, fast_tmp: Path, rng: random.Random
+) -> None:
+    started = time.monotonic()
+    assert warm.run(*command(fast_tmp / "clean"), "--workers", "1").code == 0
+    seconds = time.monotonic() - started
+    clean = published(fast_tmp / "clean")
+    root = root_of(fast_tmp / "clean")
+    kills = folders = runs = unfinished = 0
+    while kills < KILLS:
+        out = fast_tmp / f"out-{folders}"
+        folders += 1
+        for number in range(rng.randint(1, MOST_KILLS_PER_FOLDER)):
+            pid = warm.start(*command(out), "--workers", rng.choice(WORKERS))
+            # A run that goes on has less to do: kill it earlier.
+            time.sleep(rng.uniform(0.0, 1.0 - 0.2 * number) * seconds)
+            os.kill(pid, signal.SIGKILL)
+            run = warm.wait(pid)
+            assert run.was_killed or run.code == 0, run.err
+            runs += 1
+            kills += run.was_killed
+            left = published(out) if out.exists() else {}
+            assert left.items() <= clean.items()
+            unfinished += MANIFEST_NAME not in left
+        _finish(warm, [*command(out), "--workers", "1"])
+        assert root_of(out) == root
+        assert published(out) == clean
+    print(  # noqa: T201
+        f"\n{kills} kills in {runs} runs over {folders} folders, {unfinished} times before the"
+        f" manifest: every folder ended with root {root[:16]}… and the bytes of a clean run"
+    )
+
+
+def _finish(warm: WarmCli, words: list[str | Path]) -> None:
+    """Run to the end. Workers of a killed parent may hold on for a moment."""
+    end = time.monotonic() + 60
+    while (run := warm.run(*words)).code == 5 and "is in use by" in run.err:
+        assert time.monotonic() < end, run.err
+        time.sleep(0.1)
+    assert run.code == 0, run.err
+
+
+@pytest.mark.parametrize("kind", ["tokens", "packed"])
+def test_every_flipped_bit_is_found(
+    kind: str, request: pytest.FixtureRequest, fast_tmp: Path, rng: random.Random
+) -> None:
+    folder = copy_of(request.getfixturevalue(f"tiny_{kind}"), fast_tmp / kind)
+    names = [MANIFEST_NAME, *(record.name for record in read_manifest(folder).files)]
+    verify(folder, sink=NullSink())
+    flips: Counter[str] = Counter()
+    undetected = []
+    for _ in range(FLIPS):
+        # By file first: small files are hit as often as large ones.
+        path = folder / rng.choice(names)
+        offset, bit = rng.randrange(path.stat().st_size or 1), rng.randrange(8)
+        if not path.stat().st_size:
+            names.remove(path.name)
+            continue
+        flip_bit(path, offset, bit)
+        try:
+            verify(folder, sink=NullSink())
+            undetected.append((path.name, offset, bit))
+        except IntegrityError:
+            flips[path.name] += 1
+        flip_bit(path, offset, bit)
+    verify(folder, sink=NullSink())
+    print(  # noqa: T201
+        f"\n{flips.total()} flipped bits in {len(flips)} files: {len(undetected)} undetected"
+    )
+    assert undetected == []
+    assert flips.total() >= FLIPS - len(names)
