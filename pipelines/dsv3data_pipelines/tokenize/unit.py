@@ -75,6 +75,10 @@ class TokenizeUnit:
     def input_sha256(self) -> str:
         return input_sha256(self.unit)
 
+    def items(self, log: InputLog) -> Iterator[Document | Rejected]:
+        """What the unit consists of."""
+        return read_unit(self.unit, self.config.read, log)
+
     def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
         loaded = _load(self.tokenizer, self.tokenizer_sha256, self.engine)
         while loaded.notes:
@@ -218,7 +222,7 @@ class _UnitWork:
 
     def _documents(self, rejected: BinaryIO) -> Iterator[Document]:
         found_in = self._loaded.control_text.found_in
-        items = read_unit(self._task.unit, self._task.config.read, self._log)
+        items = self._task.items(self._log)
         left = self._task.limit
         for item in items if left is None or left > 0 else ():
             if isinstance(item, Rejected):
