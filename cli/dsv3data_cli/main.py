@@ -13,6 +13,7 @@ from dsv3data.contracts.errors import Dsv3DataError, EnvironmentFault
 from dsv3data.contracts.terminal import printable
 from dsv3data_cli.commands.demo import demo
 from dsv3data_cli.commands.doctor import doctor
+from dsv3data_cli.commands.fidelity import fidelity
 from dsv3data_cli.commands.inspect import inspect
 from dsv3data_cli.commands.pack import pack
 from dsv3data_cli.commands.progress import progress
@@ -43,7 +44,18 @@ def cli() -> None:
 
 
 tokenizer.add_command(report)
-for command in (demo, doctor, tokenizer, tokenize, pack, progress, verify, inspect, train):
+for command in (
+    demo,
+    doctor,
+    tokenizer,
+    tokenize,
+    pack,
+    progress,
+    verify,
+    inspect,
+    train,
+    fidelity,
+):
     cli.add_command(command)
 
 

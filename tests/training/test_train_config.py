@@ -11,7 +11,7 @@ import pytest
 from dsv3data.contracts.config import load_config
 from dsv3data.contracts.errors import BadConfig
 from dsv3data.model.accounting import count_parameters
-from dsv3data.model.config import ModelConfig
+from dsv3data.model.config import ModelConfig, YarnConfig
 from dsv3data.training.config import (
     BalanceConfig,
     CheckpointConfig,
@@ -20,6 +20,7 @@ from dsv3data.training.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from dsv3data.training.schedule import learning_rate
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -87,3 +88,27 @@ def test_671b_config_is_deepseek_v3() -> None:
     config = load_config(TrainConfig, CONFIGS / "671b.toml")
     assert config.model == ModelConfig()
     assert count_parameters(config.model).main == 671_026_419_200
+
+
+@pytest.mark.parametrize(("name", "context"), [("671b-32k", 32_768), ("671b-128k", 131_072)])
+def test_the_phases_of_long_context(name: str, context: int) -> None:
+    config = load_config(TrainConfig, CONFIGS / f"{name}.toml")
+    yarn = YarnConfig(factor=40.0)
+    assert config.model == replace(ModelConfig(), context=context, yarn=yarn)
+    assert config.model.uses_yarn
+    steps = [learning_rate(config, step=step, tokens=step * 10**9) for step in (0, 999)]
+    assert steps == [7.3e-6, 7.3e-6]
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "active"), [("small", 1.72e9, 0.46e9), ("16b", 15.8e9, 2.7e9)]
+)
+def test_sizes_stated_in_the_presets(name: str, total: float, active: float) -> None:
+    config = load_config(TrainConfig, CONFIGS / f"{name}.toml")
+    size = count_parameters(config.model)
+    assert size.main == pytest.approx(total, rel=0.005)
+    assert size.active == pytest.approx(active, rel=0.01)
+    schedule = config.schedule
+    tokens = config.steps * config.batch_rows * config.model.context
+    # The cosine ends where training does, give or take a rounded figure.
+    assert schedule.constant_tokens + schedule.cosine_tokens == pytest.approx(tokens, rel=0.05)

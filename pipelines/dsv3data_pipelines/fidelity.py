@@ -1,0 +1,448 @@
+"""The paper against this code: every published value, ours read from the code, and the test.
+
+`CLAIMS` holds what DeepSeek published about V3 [arXiv 2412.19437 unless another source is named].
+A value of ours that is another one needs a departure in words; where none is given the claim
+differs, which is a bug.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
+from pathlib import Path
+from typing import Literal
+
+from dsv3data.contracts import special_tokens
+from dsv3data.contracts.config import load_config
+from dsv3data.contracts.special_tokens import ADDED, IN_VOCABULARY, PLACEHOLDERS
+from dsv3data.model.accounting import count_parameters, flop_per_token
+from dsv3data.packing.config import PackConfig
+from dsv3data.training import presets
+from dsv3data.training.config import TrainConfig
+from dsv3data.training.schedule import Knobs, knobs
+from dsv3data_tokenizer.config import TokenizerTrainConfig
+from dsv3data_tokenizer.pretokenizer import DIGITS, HAN_AND_KANA, PATTERNS
+
+Verdict = Literal["equal", "departs", "differs"]
+Value = float | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One published value.
+
+    Attributes:
+        section: of the paper, or another source.
+        ours: reads our value from the code.
+        departure: why ours is another one; empty if it is not.
+        test: `file::function` below tests/ that fails when the rule is broken.
+    """
+
+    section: str
+    what: str
+    published: Value
+    ours: Callable[[], Value]
+    test: str
+    departure: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A claim looked at."""
+
+    claim: Claim
+    ours: Value
+    verdict: Verdict
+
+
+def examine(claims: Sequence[Claim]) -> list[Finding]:
+    """Compare every claim with the code; numbers to nine digits."""
+    findings = []
+    for claim in claims:
+        ours = claim.ours()
+        if _same(claim.published, ours):
+            verdict: Verdict = "equal"
+        else:
+            verdict = "departs" if claim.departure else "differs"
+        findings.append(Finding(claim=claim, ours=ours, verdict=verdict))
+    return findings
+
+
+def _same(published: Value, ours: Value) -> bool:
+    if isinstance(published, str) or isinstance(ours, str):
+        return published == ours
+    return math.isclose(published, ours, rel_tol=1e-9)
+
+
+# Readers of our side.
+
+
+@cache
+def _preset(name: str) -> TrainConfig:
+    return load_config(TrainConfig, Path(presets.__file__).with_name(f"{name}.toml"))
+
+
+def _v3() -> TrainConfig:
+    return _preset("671b")
+
+
+def _knobs(tokens: float, *, step: int = 10**6) -> Knobs:
+    """What is in force after so many tokens of pre-training."""
+    return knobs(_v3(), step=step, tokens=int(tokens))
+
+
+def _model(name: str) -> Callable[[], Value]:
+    def read() -> Value:
+        value: Value = getattr(_v3().model, name)
+        return value
+
+    return read
+
+
+def _optimizer(name: str) -> Callable[[], Value]:
+    def read() -> Value:
+        value: Value = getattr(_v3().optimizer, name)
+        return value
+
+    return read
+
+
+def _learning_rate(step: int, tokens: float) -> Callable[[], Value]:
+    return lambda: _knobs(tokens, step=step).lr
+
+
+def _phase(preset: str, field: str) -> Callable[[], Value]:
+    """A field of a phase of long-context extension."""
+
+    def read() -> Value:
+        value: Value = attrgetter(field)(_preset(preset))
+        return value
+
+    return read
+
+
+def _v3_id(text: str) -> Callable[[], Value]:
+    """The id of a control token in a vocabulary of V3's size."""
+    order = (*IN_VOCABULARY, *[None] * (128_000 - len(IN_VOCABULARY)), *ADDED)
+    return lambda: order.index(text)
+
+
+def _flop(*, causal: bool, mtp: bool) -> Callable[[], Value]:
+    def read() -> Value:
+        flop = flop_per_token(_v3().model, context=4096, causal=causal, mtp=mtp)
+        return round(flop / 1e9, 1)
+
+    return read
+
+
+T, B = 1e12, 1e9
+
+CLAIMS: tuple[Claim, ...] = (
+    # Tokenizer
+    Claim(
+        section="§4.1",
+        what="vocabulary, model entries",
+        published=128_000,
+        ours=lambda: TokenizerTrainConfig().vocab_size,
+        test="tokenizer_training/test_train_tokenizer.py::test_id_layout",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="pre-tokenizer, number of splits",
+        published=3,
+        ours=lambda: len(PATTERNS),
+        test="tokenizer_training/test_pretokenizer.py::test_all_three_in_a_row",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="digits in groups",
+        published=r"\p{N}{1,3}",
+        ours=lambda: DIGITS,
+        test="tokenizer_training/test_pretokenizer.py::test_digits_in_groups_of_three_from_the_left",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="Han and kana stay together",
+        published="[一-龥぀-ゟ゠-ヿ]+",
+        ours=lambda: HAN_AND_KANA,
+        test="tokenizer_training/test_pretokenizer.py::test_han_and_kana_runs",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="id of begin of sentence",
+        published=0,
+        ours=_v3_id(special_tokens.BOS),
+        test="contracts/test_special_tokens.py::test_ids_inside_the_vocabulary",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="id of end of sentence",
+        published=1,
+        ours=_v3_id(special_tokens.EOS),
+        test="contracts/test_special_tokens.py::test_ids_inside_the_vocabulary",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="id of pad",
+        published=2,
+        ours=_v3_id(special_tokens.PAD),
+        test="contracts/test_special_tokens.py::test_ids_inside_the_vocabulary",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="placeholders",
+        published=800,
+        ours=lambda: len(PLACEHOLDERS),
+        test="contracts/test_special_tokens.py::test_there_are_128_815_ids_in_all",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="id of fim hole",
+        published=128_800,
+        ours=_v3_id(special_tokens.FIM_HOLE),
+        test="contracts/test_special_tokens.py::test_added_tokens_have_the_published_ids",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="id of fim end",
+        published=128_802,
+        ours=_v3_id(special_tokens.FIM_END),
+        test="contracts/test_special_tokens.py::test_added_tokens_have_the_published_ids",
+    ),
+    Claim(
+        section="config.json",
+        what="embedding rows of the model",
+        published=129_280,
+        ours=_model("vocab_size"),
+        test="training/test_train_config.py::test_671b_config_is_deepseek_v3",
+    ),
+    # Data
+    Claim(
+        section="§4.1",
+        what="FIM, share of documents",
+        published=0.1,
+        ours=lambda: PackConfig().fim_rate,
+        test="packing/test_fim.py::test_the_rate_of_chosen_documents_is_binomial_and_keyed",
+    ),
+    Claim(
+        section="§4.1",
+        what="FIM, order of parts",
+        published="psm",
+        ours=lambda: PackConfig().fim_mode,
+        test="packing/test_fim.py::test_parse_is_the_inverse_of_assemble",
+    ),
+    Claim(
+        section="§4.2",
+        what="tokens in a row",
+        published=4096,
+        ours=lambda: PackConfig().context,
+        test="packing/test_best_fit.py::test_equals_the_naive_twin_piece_by_piece",
+    ),
+    Claim(
+        section="§4.1",
+        what="punctuation+newline tokens split at random, share",
+        published="not published",
+        ours=lambda: PackConfig().debias_rate,
+        test="tokenizer_training/test_debias.py::test_each_token_is_split_where_the_line_breaks_begin",
+        departure="a tenth is our choice",
+    ),
+    # Model
+    *(
+        Claim(
+            section="§4.2",
+            what=what,
+            published=published,
+            ours=_model(name),
+            test="training/test_train_config.py::test_671b_config_is_deepseek_v3",
+        )
+        for what, name, published in (
+            ("layers", "n_layers", 61),
+            ("dense layers", "n_dense_layers", 3),
+            ("width", "d_model", 7168),
+            ("width of dense SwiGLU", "d_ff_dense", 18_432),
+            ("attention heads", "n_heads", 128),
+            ("query compression", "q_lora_rank", 1536),
+            ("key-value compression", "kv_lora_rank", 512),
+            ("head width without position", "d_qk_nope", 128),
+            ("head width with position", "d_qk_rope", 64),
+            ("head width of values", "d_v", 128),
+            ("routed experts", "n_routed_experts", 256),
+            ("shared experts", "n_shared_experts", 1),
+            ("width of an expert", "d_expert", 2048),
+            ("experts of a token", "top_k", 8),
+            ("groups (nodes)", "n_groups", 8),
+            ("groups of a token, at most", "top_k_groups", 4),
+            ("factor of routed experts", "routed_scale", 2.5),
+            ("prediction depth", "mtp_depth", 1),
+            ("RMSNorm epsilon", "norm_eps", 1e-6),
+            ("standard deviation of initial weights", "init_std", 0.006),
+        )
+    ),
+    Claim(
+        section="§4.2",
+        what="rotary base",
+        published=10_000,
+        ours=_model("rope_theta"),
+        test="model/test_parity_transformers.py::test_logits_and_gradients_equal_transformers",
+    ),
+    Claim(
+        section="Eq. 21",
+        what="order in front of the MTP projection",
+        published="hidden_embedding",
+        ours=_model("mtp_input_order"),
+        test="model/test_mtp.py::test_the_two_orders_are_one_model_with_exchanged_halves",
+        departure="the released weights multiply the embedding first; a config field",
+    ),
+    Claim(
+        section="config.json",
+        what="parameters without MTP",
+        published=671_026_419_200,
+        ours=lambda: count_parameters(_v3().model).main,
+        test="model/test_accounting.py::test_deepseek_v3_has_the_published_number_of_parameters",
+    ),
+    Claim(
+        section="README of V3",
+        what="parameters active for a token, billions",
+        published=37.6,
+        ours=lambda: round(count_parameters(_v3().model).active / B, 1),
+        test="model/test_accounting.py::test_deepseek_v3_has_the_published_number_of_parameters",
+    ),
+    # Balancing and losses
+    Claim(
+        section="§4.2",
+        what="bias update speed gamma",
+        published=0.001,
+        ours=lambda: _knobs(0).gamma,
+        test="model/test_router.py::test_bias_falls_by_gamma_where_overloaded_rises_where_not",
+    ),
+    Claim(
+        section="§4.2",
+        what="gamma after 14.3T tokens",
+        published=0.0,
+        ours=lambda: _knobs(14.3 * T).gamma,
+        test="training/test_schedule.py::test_bias_speed_and_mtp_weight_change_when_the_paper_says",
+    ),
+    Claim(
+        section="§4.2",
+        what="factor alpha of the sequence-wise loss",
+        published=1e-4,
+        ours=lambda: _v3().balance.alpha,
+        test="model/test_router.py::test_sequence_balance_loss_equals_the_equations_and_ignores_padding",
+    ),
+    Claim(
+        section="§4.2",
+        what="MTP weight lambda",
+        published=0.3,
+        ours=lambda: _knobs(0).mtp_weight,
+        test="training/test_loss.py::test_losses_equal_their_definitions",
+    ),
+    Claim(
+        section="§4.2",
+        what="lambda after 10T tokens",
+        published=0.1,
+        ours=lambda: _knobs(10 * T).mtp_weight,
+        test="training/test_schedule.py::test_bias_speed_and_mtp_weight_change_when_the_paper_says",
+    ),
+    # Optimizer and schedule
+    *(
+        Claim(
+            section="§4.2",
+            what=what,
+            published=published,
+            ours=_optimizer(name),
+            test="training/test_optimizer.py::test_twenty_steps_equal_torch",
+        )
+        for what, name, published in (
+            ("AdamW beta 1", "beta1", 0.9),
+            ("AdamW beta 2", "beta2", 0.95),
+            ("weight decay", "weight_decay", 0.1),
+            ("gradient clipping norm", "clip", 1.0),
+        )
+    ),
+    *(
+        Claim(
+            section="§4.2",
+            what=what,
+            published=published,
+            ours=_learning_rate(step, tokens),
+            test="training/test_schedule.py::test_learning_rate_of_v3",
+        )
+        for what, step, tokens, published in (
+            ("learning rate, end of warm-up (2K steps)", 1999, 1e9, 2.2e-4),
+            ("learning rate after 10T tokens", 10**6, 10 * T, 2.2e-4),
+            ("learning rate halfway down the cosine", 10**6, 12.15 * T, (2.2e-4 + 2.2e-5) / 2),
+            ("learning rate after 14.3T tokens", 10**6, 14.3 * T, 2.2e-5),
+            ("learning rate of the last 167B tokens", 10**6, 14.633 * T, 7.3e-6),
+        )
+    ),
+    Claim(
+        section="§4.2",
+        what="rows of a batch, at the end",
+        published=15_360,
+        ours=lambda: _v3().batch_rows,
+        test="training/test_train_config.py::test_671b_config_is_deepseek_v3",
+    ),
+    Claim(
+        section="§4.2",
+        what="tokens of pre-training, trillions",
+        published=14.8,
+        ours=lambda: round(_v3().steps * _v3().batch_rows * 4096 / T, 1),
+        test="training/test_train_config.py::test_671b_config_is_deepseek_v3",
+    ),
+    # Long context
+    *(
+        Claim(
+            section="§4.3",
+            what=f"{what}, phase {name}",
+            published=published,
+            ours=_phase(f"671b-{name}", field),
+            test="training/test_train_config.py::test_the_phases_of_long_context",
+        )
+        for name, rows, context in (("32k", 1920, 32_768), ("128k", 480, 131_072))
+        for what, published, field in (
+            ("YaRN scale", 40.0, "model.yarn.factor"),
+            ("YaRN alpha", 1.0, "model.yarn.alpha"),
+            ("YaRN beta", 32.0, "model.yarn.beta"),
+            ("tokens in a row", context, "model.context"),
+            ("rows of a batch", rows, "batch_rows"),
+            ("steps", 1000, "steps"),
+            ("learning rate", 7.3e-6, "optimizer.lr"),
+        )
+    ),
+    # Accounting
+    Claim(
+        section="arXiv 2505.09343",
+        what="GFLOP for a token, causal",
+        published=250.4,
+        ours=_flop(causal=True, mtp=False),
+        test="model/test_accounting.py::test_flop_per_token_meet_the_published_figures",
+        departure="250.5 by our count of every matrix, 0.02 % more",
+    ),
+    Claim(
+        section="arXiv 2505.09343",
+        what="GFLOP for a token, not causal",
+        published=281.2,
+        ours=_flop(causal=False, mtp=False),
+        test="model/test_accounting.py::test_flop_per_token_meet_the_published_figures",
+    ),
+    Claim(
+        section="arXiv 2505.09343",
+        what="GFLOP for a token, causal, with MTP",
+        published=260.6,
+        ours=_flop(causal=True, mtp=True),
+        test="model/test_accounting.py::test_flop_per_token_meet_the_published_figures",
+    ),
+)
+
+# What the paper has and this code has not yet: (section, what).
+NOT_BUILT: tuple[tuple[str, str], ...] = (
+    ("§3.2.1", "DualPipe and expert parallelism: training is one process"),
+    ("§3.2.3", "recomputation of RMSNorm, MLA up-projection and SwiGLU"),
+    ("§3.2.3", "exponential moving average of the weights in CPU memory"),
+    ("§3.3.3", "moments of AdamW in BF16: ours are fp32"),
+    ("§4.2", "batch ramp from 3,072 to 15,360 rows over 469B tokens: the batch is constant"),
+    ("§5", "fine-tuning, reinforcement learning, distillation"),
+)
