@@ -27,7 +27,7 @@ from dsv3data.io.atomic import make_folder, write_atomic
 from dsv3data.io.ledger import WORK_FOLDER, Ledger, UnitRecord
 from dsv3data.io.sealed import read_sealed, seal
 from dsv3data.stages.output import join_output, open_output
-from dsv3data.stages.units import Task, UnitTask, complete_unit, stop_on_signals
+from dsv3data.stages.units import UnitTask, complete_unit, stop_on_signals
 
 _SHOWN = 8
 
@@ -70,7 +70,7 @@ def begin_run(
     return run
 
 
-def share_of(units: Sequence[Task], *, rank: int, world: int) -> Sequence[Task]:
+def share_of(units: Sequence[Any], *, rank: int, world: int) -> Sequence[Any]:
     """The units of one task."""
     return units[rank::world]
 
