@@ -18,6 +18,24 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 
+class _PathOrUrl(click.Path):
+    """A path of this machine, or a URL as it is (a path would lose one of its slashes)."""
+
+    name = "path or URL"
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        text = os.fspath(value)
+        return text if "://" in text else super().convert(value, param, ctx)
+
+
+PATH_OR_URL = _PathOrUrl(path_type=Path)
+
+
 class InOrder(click.Group):
     """Lists commands in the order in which the work is done."""
 

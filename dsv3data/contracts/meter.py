@@ -39,6 +39,16 @@ class Meter:
         amount = self.counts[name] if name else self.done
         return amount / self.seconds if self.seconds > 0 else 0.0
 
+    def binding(self) -> tuple[str, float] | None:
+        """The part of the work that takes longest and its share of all parts; None if no counts of
+        microseconds (`read_us=…`) came. What takes longest is what to make faster."""
+        parts = {name[:-3]: count for name, count in self.counts.items() if name.endswith("_us")}
+        total = sum(parts.values())
+        if not total:
+            return None
+        longest = max(parts, key=lambda name: parts[name])
+        return longest, parts[longest] / total
+
     def remaining_seconds(self) -> float | None:
         """Seconds to the end at the rate so far; None when the total is unknown, or the rate: the
         first percent of the work says little about it."""

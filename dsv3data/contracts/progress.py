@@ -15,7 +15,8 @@ class Sink(Protocol):
         """A phase begins: `total` units of work are ahead (None: not known)."""
 
     def advance(self, amount: int, **counts: int) -> None:
-        """`amount` more of the phase's unit is done; `counts` add to named totals (tokens=…)."""
+        """`amount` more of the phase's unit is done; `counts` add to named totals (tokens=…). Names
+        that end in `_us` are microseconds spent in a part of the work (encode_us=…)."""
 
     def note(self, text: str) -> None:
         """One line that a person should read."""

@@ -2,6 +2,10 @@
 
 A fast engine is proven on a probe before it is used; this goes on proving it on the real thing.
 Which documents are sampled is keyed: the same ones for any number of workers.
+
+The reference takes some 2 microseconds and 400 bytes of memory per byte: of a long document only
+the beginning is encoded again, by both engines, since the ids of a beginning need not be the first
+ids of the whole.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from dsv3data.encoding.engine import DocumentEncoder
 from dsv3data.encoding.probe import Difference, compare
 
 _PURPOSE = "oracle-check"
+_MOST_CHARACTERS = 1 << 16
 
 
 class Mismatch(NamedTuple):
@@ -33,7 +38,8 @@ class OracleCheck:
         rate: from 0 (no check at all) to 1.
     """
 
-    def __init__(self, oracle: DocumentEncoder, rate: float) -> None:
+    def __init__(self, engine: DocumentEncoder, oracle: DocumentEncoder, rate: float) -> None:
+        self._engine = engine
         self._oracle = oracle
         self._rate = rate
         self.checked = 0
@@ -53,9 +59,14 @@ class OracleCheck:
         values, offsets = encoded
         for document in self._sampled(words):
             self.checked += 1
-            ids = values[offsets[document] : offsets[document + 1]]
-            got = ids, np.array([0, len(ids)], dtype=np.int64)
-            difference = compare(got, self._oracle.encode([texts[document]]))
+            text = texts[document]
+            if len(text) > _MOST_CHARACTERS:
+                text = text[:_MOST_CHARACTERS]
+                got = self._engine.encode([text])
+            else:
+                ids = values[offsets[document] : offsets[document + 1]]
+                got = ids, np.array([0, len(ids)], dtype=np.int64)
+            difference = compare(got, self._oracle.encode([text]))
             if difference is not None:
                 return Mismatch(document, difference)
         return None

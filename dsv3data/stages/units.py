@@ -118,13 +118,18 @@ def _run_in_processes(tasks: Sequence[Task], workers: int, sink: Sink) -> list[U
 
 
 def _follow(futures: Sequence[Future[UnitRecord]], progress: Any, sink: Sink) -> None:
-    """Pass on progress until all is done or something failed."""
+    """Pass on progress and notes until all is done or something failed."""
     pending: set[Future[UnitRecord]] = set(futures)
+    said: set[str] = set()
     while pending:
         done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
         while not progress.empty():
-            amount, counts = progress.get()
-            sink.advance(amount, **counts)
+            amount, counts, note = progress.get()
+            if note is None:
+                sink.advance(amount, **counts)
+            elif note not in said:  # each worker says it
+                said.add(note)
+                sink.note(note)
         for future in done:
             future.result()
 
@@ -136,7 +141,10 @@ class _QueueSink(NullSink):
         self._queue = queue
 
     def advance(self, amount: int, **counts: int) -> None:
-        self._queue.put((amount, counts))
+        self._queue.put((amount, counts, None))
+
+    def note(self, text: str) -> None:
+        self._queue.put((0, {}, text))
 
 
 _worker_sink: Sink = NullSink()

@@ -88,6 +88,17 @@ def test_lines_come_every_few_seconds_and_at_the_end(
     ]
 
 
+def test_the_part_that_binds_is_named(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    sink = LineSink()
+    sink.phase("tokenize", total=100, unit="B")
+    clock.now += 2
+    sink.advance(100, documents=3, read_us=300_000, encode_us=700_000)
+    sink.close()
+    assert capsys.readouterr().err == (
+        "tokenize: 100 B · 50 B/s · 3 documents · encode takes 70 % · 0:02\n"
+    )
+
+
 def test_more_than_announced_is_shown_as_all(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,3 +82,11 @@ def test_a_correction_downwards_is_no_rate(clock: Clock) -> None:
     meter.advance(-2)
     assert meter.done == 4
     assert meter.rate() == 2
+
+
+def test_the_part_that_binds_is_the_longest(clock: Clock) -> None:
+    meter = Meter(clock=clock)
+    assert meter.binding() is None
+    meter.advance(1, tokens=9, read_us=100, encode_us=250)
+    meter.advance(1, write_us=50, read_us=100)
+    assert meter.binding() == ("encode", 0.5)

@@ -10,6 +10,7 @@ import click
 from dsv3data_cli.cluster import Cluster
 from dsv3data_cli.options import (
     PATH,
+    PATH_OR_URL,
     READING,
     as_overrides,
     config_options,
@@ -20,14 +21,14 @@ from dsv3data_cli.options import (
     workers_option,
     writing_options,
 )
-from dsv3data_cli.output import Output, duration, quantity, table
+from dsv3data_cli.output import Output, duration, peak_memory_bytes, quantity, table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 @click.command(short_help="Documents to token shards.")
-@click.argument("inputs", nargs=-1, required=True, type=PATH)
+@click.argument("inputs", nargs=-1, required=True, type=PATH_OR_URL)
 @click.option(
     "--tokenizer", type=PATH, required=True, help="Folder of a tokenizer, or its tokenizer.json."
 )
@@ -39,6 +40,21 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of rejected records above which the exit code is 6.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "fastokens", "huggingface"]),
+    default="auto",
+    show_default=True,
+    help="Who encodes; the ids are the same. auto: the fastest one that proves itself.",
+)
+@click.option(
+    "--check-rate",
+    type=click.FloatRange(0, 1),
+    default=0.001,
+    show_default=True,
+    help="Share of documents that the reference engine encodes once more, to compare.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N documents: a trial.")
 @executor_options
 @workers_option
 @writing_options
@@ -46,9 +62,12 @@ if TYPE_CHECKING:
 @config_options
 @output_options
 def tokenize(
-    inputs: tuple[Path, ...],
+    inputs: tuple[Path | str, ...],
     tokenizer: Path,
     max_rejected: float,
+    engine: str,
+    check_rate: float,
+    limit: int | None,
     cluster: Cluster | None,
     workers: int,
     out: Path,
@@ -59,7 +78,7 @@ def tokenize(
     output: Output,
     **given: Any,
 ) -> None:
-    """Tokenize the documents below INPUTS (files or folders) into Arrow token shards.
+    """Tokenize the documents below INPUTS (files, folders or URLs) into Arrow token shards.
 
     One row per document, without FIM and without control tokens; text of control tokens inside a
     document stays text. What cannot be read is listed in rejected.jsonl with its reason.
@@ -70,9 +89,15 @@ def tokenize(
 
     reading = as_overrides(take(given, READING), prefix="read.")
     config = load_config(TokenizeConfig, config_file, [*reading, *as_overrides(given), *overrides])
+    how: dict[str, Any] = {"engine": engine, "check_rate": check_rate, "limit": limit}
     if dry_run:
         facts = forecast(
-            inputs, tokenizer=tokenizer, config=config, workers=workers, sink=output.sink
+            inputs,
+            tokenizer=tokenizer,
+            config=config,
+            workers=workers,
+            sink=output.sink,
+            engine=engine,
         )
         output.result(facts, lambda console: console.print(_forecast(facts)))
         return
@@ -80,11 +105,12 @@ def tokenize(
         from dsv3data_pipelines.executors import tokenize_stage
 
         plan = plan_tokenize(
-            [path.absolute() for path in inputs],
+            [one if isinstance(one, str) else one.absolute() for one in inputs],
             tokenizer=tokenizer.absolute(),
             out=out.absolute(),
             config=config,
             sink=output.sink,
+            **how,
         )
         stage = tokenize_stage(plan, max_rejected=max_rejected)
         manifest = cluster.run(stage, fresh=fresh, output=output)
@@ -100,8 +126,16 @@ def tokenize(
         workers=workers,
         max_rejected=max_rejected,
         fresh=fresh,
+        **how,
     )
-    facts = {"out": str(out), "root": result.root, "seconds": result.seconds}
+    facts = {
+        "out": str(out),
+        "root": result.root,
+        "seconds": result.seconds,
+        "bytes_per_second": result.counts["bytes"] / max(result.seconds, 1e-9),
+        "peak_memory_bytes": peak_memory_bytes(),
+        **result.run,
+    }
     _show(output, {**facts, **result.counts})
 
 
@@ -114,6 +148,9 @@ def _forecast(facts: dict[str, Any]) -> Any:
     made.add_row("files", f"{facts['files']:,}")
     made.add_row("work units", f"{facts['units']:,}")
     made.add_row("input", quantity(facts["input_bytes"], "B"))
+    made.add_row("engine", facts["engine"])
+    made.add_row("documents, about", f"{facts['documents_estimate']:,}")
+    made.add_row("text, about", quantity(facts["text_bytes_estimate"], "B"))
     made.add_row("tokens, about", quantity(facts["tokens_estimate"], "tokens"))
     made.add_row("disk, about", quantity(facts["disk_bytes_estimate"], "B"))
     made.add_row("time, about", duration(facts["seconds_estimate"]))
@@ -139,5 +176,17 @@ def _render(console: Console, tree: dict[str, Any]) -> None:
     ):
         if count:
             console.print(f"{count:,} {text}")
+    if "seconds" in tree:
+        console.print(_speed(tree), soft_wrap=True)
     console.print(f"root {tree['root']}", soft_wrap=True)
     console.print(f"written: {tree['out']}", soft_wrap=True)
+
+
+def _speed(tree: dict[str, Any]) -> str:
+    """Of this run; units that an earlier one had done cost no time."""
+    engines = ", ".join(tree["units_by_engine"])
+    return (
+        f"{quantity(tree['bytes_per_second'], 'B')} of text/s in {duration(tree['seconds'])} · "
+        f"largest process {quantity(tree['peak_memory_bytes'], 'B')} · {engines}, "
+        f"{tree['documents_checked']:,} documents checked by the reference"
+    )

@@ -61,10 +61,14 @@ class RemotePlace:
 
         def request() -> bytes:
             filesystem, path = _filesystem(self.url)
-            data: bytes = filesystem.cat_file(path, start=start, end=stop)
-            if len(data) != stop - start:
-                self.check_unchanged()
-                raise ConnectionError(f"{len(data):,} of {stop - start:,} bytes came")
+            try:
+                data: bytes = filesystem.cat_file(path, start=start, end=stop)
+                if len(data) != stop - start:
+                    raise ConnectionError(f"{len(data):,} of {stop - start:,} bytes came")
+            except OSError as error:
+                if _final_fault(self.url, error) is None:
+                    self.check_unchanged()  # an object that has shrunk is no broken connection
+                raise
             return data
 
         if start >= stop:

@@ -67,12 +67,14 @@ class TokenizePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeResult:
-    """A finished token set: its folder, root hash, and counts (as in the manifest)."""
+    """A finished token set: its folder, root hash, counts (as in the manifest), and what
+    `run_facts` says of the run."""
 
     out: Path
     root: str
     counts: Mapping[str, Any]
     seconds: float
+    run: Mapping[str, Any]
 
 
 class RunTasks(Protocol):
@@ -126,9 +128,12 @@ def tokenize(
         sink.phase("publish")
         manifest = publish_tokens(plan, records)
         seconds = time.monotonic() - started
-        write_run_facts(out, seconds=seconds, workers=workers, **run_facts(records))
+        run = run_facts(records)
+        write_run_facts(out, seconds=seconds, workers=workers, **run)
     check_rejected(manifest.counts, max_rejected, out)
-    return TokenizeResult(out=out, root=manifest.root, counts=manifest.counts, seconds=seconds)
+    return TokenizeResult(
+        out=out, root=manifest.root, counts=manifest.counts, seconds=seconds, run=run
+    )
 
 
 def plan_tokenize(

@@ -169,7 +169,8 @@ class _UnitWork:
         self._loaded = loaded
         self._sink = sink
         self._log = InputLog()
-        self._check = OracleCheck(loaded.engine.oracle, task.check_rate)
+        engine = loaded.engine
+        self._check = OracleCheck(engine.encoder, engine.oracle, task.check_rate)
         self._schema = token_schema(
             {
                 "format": "dsv3data.tokens",
