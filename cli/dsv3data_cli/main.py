@@ -14,6 +14,7 @@ from dsv3data.contracts.terminal import printable
 from dsv3data_cli.commands.demo import demo
 from dsv3data_cli.commands.doctor import doctor
 from dsv3data_cli.commands.fidelity import fidelity
+from dsv3data_cli.commands.generate import generate
 from dsv3data_cli.commands.inspect import inspect
 from dsv3data_cli.commands.pack import pack
 from dsv3data_cli.commands.progress import progress
@@ -54,6 +55,7 @@ for command in (
     verify,
     inspect,
     train,
+    generate,
     fidelity,
 ):
     cli.add_command(command)

@@ -42,7 +42,7 @@ class MLA(nn.Module):
 
     def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
         """x [B, T, D] → [B, T, D]; `rope` holds the tables of positions 0..T-1."""
-        query_BTHq = self._queries(x_BTD, rope)
+        query_BTHq = self.queries(x_BTD, rope)
         key_BTHq, value_BTHV = self._keys_and_values(x_BTD, rope)
         heads_BHTV = F.scaled_dot_product_attention(
             query_BTHq.transpose(1, 2),
@@ -54,7 +54,7 @@ class MLA(nn.Module):
         mixed_BTD: Tensor = self.out(heads_BHTV.transpose(1, 2).flatten(2))
         return mixed_BTD
 
-    def _queries(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    def queries(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
         """[Eq. 6-9] → [B, T, H, N + R]."""
         latent_BTQ = self.q_norm(self.q_down(x_BTD))
         query_BTHq = self.q_up(latent_BTQ).unflatten(-1, (self.n_heads, -1))

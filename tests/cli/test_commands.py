@@ -303,7 +303,7 @@ def test_training_without_torch_is_exit_code_5(
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    expected = "training needs torch and safetensors, not installed here"
+    expected = "this command needs torch and safetensors, not installed here"
     assert four_lines(cli(*train(folders)), 5, expected, "pip install 'dsv3data[train]'")
     assert four_lines(cli("demo", "--out", folders.new), 5, expected)
 

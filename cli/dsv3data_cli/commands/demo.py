@@ -38,9 +38,9 @@ def demo(
     token shards → packed rows → proof → a trained tiny model → a page with the figures. Run again,
     it continues or finds everything done.
     """
-    from dsv3data_cli.commands.train import _require_torch
+    from dsv3data_cli.commands.train import require_torch
 
-    _require_torch()
+    require_torch()
     from dsv3data_pipelines.demo import DemoConfig, run_demo
 
     config = DemoConfig(seed=seed) if steps is None else DemoConfig(seed=seed, steps=steps)

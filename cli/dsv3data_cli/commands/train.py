@@ -41,7 +41,7 @@ def train(
     Resumes from the newest verified checkpoint in --out at the exact row. Ctrl-C writes a complete
     checkpoint and exits with code 75; the same command continues.
     """
-    _require_torch()
+    require_torch()
     from dsv3data.contracts.config import load_config, to_dict
     from dsv3data.training.config import TrainConfig
     from dsv3data.training.run import run_training
@@ -64,13 +64,14 @@ def train(
     output.result(tree, lambda console: console.print(_render(result)))
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
+    """Say what to install, where torch is missing."""
     from importlib.util import find_spec
 
     missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
     if missing:
         raise EnvironmentFault(
-            f"training needs {' and '.join(missing)}, not installed here",
+            f"this command needs {' and '.join(missing)}, not installed here",
             where="this Python environment",
             effect="nothing was started",
             fix="pip install 'dsv3data[train]'",

@@ -1,0 +1,1 @@
+"""Text from a trained model: latent cache, absorbed attention, speculation by the MTP module."""
