@@ -18,39 +18,53 @@ from torch.autograd.function import once_differentiable
 CHUNK = 256
 
 
-def head_cross_entropy(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
-    """Sum of -log softmax(hidden · headᵀ)[target] in nats, a scalar with gradient for both."""
-    return cast(Tensor, _HeadCrossEntropy.apply(hidden_ND, head_VD, targets_N))  # type: ignore[no-untyped-call]
+def head_cross_entropy(
+    hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """-log softmax(hidden · headᵀ)[target] in nats.
+
+    Returns:
+        The sum, a scalar with gradient for both arguments, and the single values [N] without one.
+    """
+    return cast(
+        tuple[Tensor, Tensor],
+        _HeadCrossEntropy.apply(hidden_ND, head_VD, targets_N),  # type: ignore[no-untyped-call]
+    )
 
 
-def head_cross_entropy_reference(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
+def head_cross_entropy_reference(
+    hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor
+) -> tuple[Tensor, Tensor]:
     """The slow twin: all logits at once."""
-    return F.cross_entropy(F.linear(hidden_ND, head_VD), targets_N, reduction="sum")
+    nll_N = F.cross_entropy(F.linear(hidden_ND, head_VD), targets_N, reduction="none")
+    return nll_N.sum(), nll_N.detach()
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
     """Gradients are made in the forward pass, while a chunk's logits are at hand."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
         wants_gradient = any(ctx.needs_input_grad)
-        total = hidden_ND.new_zeros(())
+        nll_N = hidden_ND.new_empty(len(hidden_ND))
         grad_hidden_ND = torch.empty_like(hidden_ND) if wants_gradient else None
         grad_head_VD = torch.zeros_like(head_VD) if wants_gradient else None
         for start in range(0, len(hidden_ND), CHUNK):
             chunk = slice(start, start + CHUNK)
             hidden_cD, targets_c = hidden_ND[chunk], targets_N[chunk]
-            nll_c, grad_logits_cV = _nll_and_logit_gradient(hidden_cD @ head_VD.T, targets_c)
-            total += nll_c.sum()
+            nll_N[chunk], grad_logits_cV = _nll_and_logit_gradient(hidden_cD @ head_VD.T, targets_c)
             if grad_hidden_ND is not None and grad_head_VD is not None:
                 torch.mm(grad_logits_cV, head_VD, out=grad_hidden_ND[chunk])
                 grad_head_VD.addmm_(grad_logits_cV.T, hidden_cD)
         ctx.save_for_backward(grad_hidden_ND, grad_head_VD)
-        return total
+        ctx.mark_non_differentiable(nll_N)
+        return nll_N.sum(), nll_N
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
         grad_hidden_ND, grad_head_VD = ctx.saved_tensors
         return grad_hidden_ND * grad_total, grad_head_VD * grad_total, None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,11 +19,14 @@ class Dataset(Protocol):
     @property
     def vocab_size(self) -> int: ...
     @property
+    def domains(self) -> Sequence[str]: ...
+    @property
     def token_bytes(self) -> NDArray[np.int32]: ...
 
 
 class Batch(Protocol):
-    """n rows of L ids; the first `n_tokens` of a row count, the rest is padding."""
+    """n rows of L ids; the first `n_tokens` of a row count, the rest is padding. `domain_ids` are
+    places in the data set's `domains`."""
 
     @property
     def input_ids(self) -> NDArray[np.int32]: ...
@@ -31,6 +34,8 @@ class Batch(Protocol):
     def n_tokens(self) -> NDArray[np.int32]: ...
     @property
     def row_ids(self) -> NDArray[np.int64]: ...
+    @property
+    def domain_ids(self) -> NDArray[np.int32]: ...
 
 
 class Stream(Protocol):

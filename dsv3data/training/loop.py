@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from dsv3data.training.metrics import (
     Stopwatch,
     bits_per_byte,
     clock,
+    finite_or_none,
+    loss_by_domain,
     max_violation,
 )
 from dsv3data.training.optimizer import AdamW
@@ -39,6 +42,7 @@ class Run:
     optimizer: AdamW
     stream: Stream
     bytes_per_id_V: torch.Tensor  # int64: UTF-8 bytes each id decodes to
+    domains: Sequence[str]
     progress: Progress
     out: Path
     sink: Sink
@@ -126,6 +130,9 @@ def step_record(
         "main_loss": result.main_loss,
         "mtp_loss": result.mtp_loss if run.model.mtp is not None else None,
         "balance_loss": result.balance_loss,
+        "loss_by_domain": loss_by_domain(
+            result.row_losses_B, batch.n_tokens, batch.domain_ids, run.domains
+        ),
         "bits_per_byte": bits_per_byte(result.main_loss, result.n_targets, n_bytes),
         "lr": values.lr,
         "grad_norm": result.grad_norm,
@@ -156,6 +163,7 @@ def _report_skipped(run: Run, batch: Batch, result: StepResult) -> None:
             "loss": result.loss,
             "grad_norm": result.grad_norm,
             "row_ids": row_ids,
+            "row_losses": [finite_or_none(loss) for loss in result.row_losses_B.tolist()],
         }
     )
     run.sink.note(

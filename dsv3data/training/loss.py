@@ -33,12 +33,13 @@ class TargetCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """Scalars; `total` carries the gradient, the others are detached parts before weighting."""
+    """`total` carries the gradient, the others are detached parts before weighting."""
 
     total: Tensor
     main: Tensor
     mtp: Tensor  # 0 without an MTP module
     balance: Tensor  # summed over MoE layers: about their number when rows are even
+    main_nats_B: Tensor  # of each row, summed over its targets
 
 
 def compute_losses(
@@ -57,11 +58,12 @@ def compute_losses(
     T, a difference of one part in T]; the balance loss is the mean over rows, summed over layers.
     """
     zero = output.hidden_BTD.new_zeros(())
-    main = _prediction_loss(model, output.hidden_BTD, ids_BT, lengths_B, ahead=1) / counts.main
+    main_nats, main_nats_B = _prediction_loss(model, output.hidden_BTD, ids_BT, lengths_B, ahead=1)
+    main = main_nats / counts.main
     mtp = zero
     if output.mtp_hidden_BTD is not None:
-        nll = _prediction_loss(model, output.mtp_hidden_BTD, ids_BT, lengths_B, ahead=2)
-        mtp = nll / counts.mtp
+        mtp_nats, _ = _prediction_loss(model, output.mtp_hidden_BTD, ids_BT, lengths_B, ahead=2)
+        mtp = mtp_nats / counts.mtp
     share_of_rows = len(ids_BT) / counts.rows
     balance = sum((routing.balance_loss for routing in output.routings), zero) * share_of_rows
     return Losses(
@@ -69,20 +71,24 @@ def compute_losses(
         main=main.detach(),
         mtp=mtp.detach(),
         balance=balance.detach(),
+        main_nats_B=main_nats_B,
     )
 
 
 def _prediction_loss(
     model: Transformer, hidden_BTD: Tensor, ids_BT: Tensor, lengths_B: Tensor, *, ahead: int
-) -> Tensor:
-    """Summed nats of predicting the token `ahead` of each position that has a valid one."""
+) -> tuple[Tensor, Tensor]:
+    """Nats of predicting the token `ahead` of each position that has a valid one: their sum, with
+    gradient, and that of each row [B]."""
     targets_BT = ids_BT[:, ahead:]
     hidden_BTD = hidden_BTD[:, : targets_BT.shape[1]]
     positions_T = torch.arange(targets_BT.shape[1], device=ids_BT.device)
     has_target_BT = positions_T + ahead < lengths_B[:, None]
-    return head_cross_entropy(
+    total, nll_N = head_cross_entropy(
         hidden_BTD[has_target_BT], model.head.weight, targets_BT[has_target_BT]
     )
+    rows_N = has_target_BT.nonzero()[:, 0]
+    return total, nll_N.new_zeros(len(ids_BT)).index_add_(0, rows_N, nll_N)
 
 
 def target_bytes(ids_BT: Tensor, lengths_B: Tensor, bytes_per_id_V: Tensor) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dsv3data.io.atomic import environment_faults, write_atomic
@@ -23,7 +25,11 @@ class JsonLines:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Numbers that are not finite become null: JSON has no NaN."""
-        line = json.dumps({key: _plain(value) for key, value in record.items()}, allow_nan=False)
+        plain = {
+            key: finite_or_none(value) if isinstance(value, float) else value
+            for key, value in record.items()
+        }
+        line = json.dumps(plain, allow_nan=False)
         with environment_faults(self.path), self.path.open("a") as file:
             file.write(line + "\n")
 
@@ -58,6 +64,24 @@ def bits_per_byte(main_loss: float, n_targets: int, n_bytes: int) -> float:
     return main_loss * n_targets / math.log(2) / n_bytes if n_bytes else math.nan
 
 
+def loss_by_domain(
+    row_losses_B: NDArray[np.float64],
+    n_tokens_B: NDArray[np.int32],
+    domain_ids_B: NDArray[np.int32],
+    domains: Sequence[str],
+) -> dict[str, float | None]:
+    """Nats per target of the rows of each domain that is in the batch."""
+    losses = {}
+    for domain in np.unique(domain_ids_B).tolist():
+        targets = np.maximum(n_tokens_B[domain_ids_B == domain] - 1, 0)
+        rows = row_losses_B[domain_ids_B == domain]
+        nats = float((np.where(targets > 0, rows, 0.0) * targets).sum())
+        losses[domains[domain]] = finite_or_none(
+            nats / targets.sum() if targets.sum() else math.nan
+        )
+    return losses
+
+
 def max_violation(load_E: Tensor) -> float:
     """MaxVio of one layer: largest load over the mean load, minus 1 [arXiv 2408.15664, Eq. 4]."""
     mean = float(load_E.double().mean())
@@ -77,7 +101,6 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def finite_or_none(value: float) -> float | None:
+    """None where JSON would have no number."""
+    return value if math.isfinite(value) else None

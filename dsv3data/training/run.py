@@ -161,6 +161,7 @@ def _prepare(
         optimizer=optimizer,
         stream=stream,
         bytes_per_id_V=_bytes_per_id(dataset, config),
+        domains=dataset.domains,
         progress=Progress(),
         out=out,
         sink=sink,

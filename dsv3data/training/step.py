@@ -29,6 +29,7 @@ class StepResult:
 
     loss: float
     main_loss: float  # nats per target
+    row_losses_B: NDArray[np.float64]  # main loss of each row; NaN for a row without a target
     mtp_loss: float
     balance_loss: float  # before alpha, summed over MoE layers
     grad_norm: float  # before clipping
@@ -50,7 +51,7 @@ def train_step(
     optimizer.zero_grad()
     lengths_B = as_int64(batch.n_tokens)
     counts = TargetCounts.of(lengths_B)
-    parts, loads = _accumulate_gradients(model, batch, counts, knobs, config)
+    parts, loads, row_nats_B = _accumulate_gradients(model, batch, counts, knobs, config)
     # Clips gradients only; a norm that is not finite leaves them useless, and unused.
     grad_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip))
     loss, main_loss, mtp_loss, balance_loss = parts.tolist()
@@ -62,6 +63,7 @@ def train_step(
     return StepResult(
         loss=loss,
         main_loss=main_loss,
+        row_losses_B=_per_target(row_nats_B, lengths_B),
         mtp_loss=mtp_loss,
         balance_loss=balance_loss,
         grad_norm=grad_norm,
@@ -75,11 +77,13 @@ def train_step(
 
 def _accumulate_gradients(
     model: Transformer, batch: Batch, counts: TargetCounts, knobs: Knobs, config: TrainConfig
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, list[Tensor], Tensor]:
     """Forward and backward of every micro-batch.
 
-    Returns the batch's (total, main, MTP, balance) loss, fp64 [4], and each router's load, int64.
+    Returns the batch's (total, main, MTP, balance) loss, fp64 [4], each router's load, int64, and
+    the nats of each row [B].
     """
+    row_nats = []
     parts = torch.zeros(4, dtype=torch.float64)
     loads = [torch.zeros_like(router.bias_E, dtype=torch.int64) for router in model.routers()]
     for ids_BT, lengths_B in micro_batches(batch, config.micro_batch_rows):
@@ -96,9 +100,16 @@ def _accumulate_gradients(
         )
         losses.total.backward()  # type: ignore[no-untyped-call]
         parts += torch.stack((losses.total.detach(), losses.main, losses.mtp, losses.balance))
+        row_nats.append(losses.main_nats_B)
         for load_E, routing in zip(loads, output.routings, strict=True):
             load_E += routing.load_E
-    return parts, loads
+    return parts, loads, torch.cat(row_nats)
+
+
+def _per_target(nats_B: Tensor, lengths_B: Tensor) -> NDArray[np.float64]:
+    targets_B = (lengths_B - 1).clamp(min=0).double()
+    losses: NDArray[np.float64] = (nats_B.double() / targets_B).numpy()
+    return losses
 
 
 def _update_biases(model: Transformer, loads: list[Tensor], gamma: float) -> float:

@@ -20,6 +20,7 @@ class FakeBatch:
     input_ids: NDArray[np.int32]
     n_tokens: NDArray[np.int32]
     row_ids: NDArray[np.int64]
+    domain_ids: NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class FakeDataset:
     n_rows: int = 64
     vocab_size: int = 128
     root: str = "fake-root"
+    domains: tuple[str, ...] = ("even", "odd")
     token_bytes: NDArray[np.int32] = field(default_factory=lambda: np.full(128, 3, np.int32))
 
 
@@ -44,7 +46,8 @@ class FakeStream:
         ids = np.stack([self._row(row) for row in rows])
         lengths = np.where(rows % 7 == 6, context - 5, context).astype(np.int32)
         ids[np.arange(context) >= lengths[:, None]] = 2
-        return FakeBatch(input_ids=ids, n_tokens=lengths, row_ids=rows)
+        domains = (rows % 2).astype(np.int32)
+        return FakeBatch(input_ids=ids, n_tokens=lengths, row_ids=rows, domain_ids=domains)
 
     def state(self) -> dict[str, int | str]:
         return {"root": self.dataset.root, "seed": self.seed, "consumed": self.consumed}

@@ -20,6 +20,7 @@ from dsv3data.training.metrics import (
     JsonLines,
     bits_per_byte,
     clock,
+    loss_by_domain,
     max_violation,
     mean_of,
 )
@@ -65,6 +66,10 @@ def test_metrics_hold_one_object_a_step(tmp_path: Path) -> None:
     assert lines[0]["loss"] == pytest.approx(
         lines[0]["main_loss"] + 0.3 * lines[0]["mtp_loss"] + 1e-4 * lines[0]["balance_loss"]
     )
+    # Rows 0 to 3, each whole, take turns in two domains.
+    by_domain = lines[0]["loss_by_domain"]
+    assert list(by_domain) == ["even", "odd"]
+    assert sum(by_domain.values()) / 2 == pytest.approx(lines[0]["main_loss"], rel=1e-5)
     assert len(lines[0]["max_violation_by_layer"]) == 2
     assert all(line["data_wait_s"] >= 0 and line["tokens_per_s"] > 0 for line in lines)
     assert json.loads((tmp_path / "config.json").read_text())["model"]["vocab_size"] == 128
@@ -180,6 +185,13 @@ def test_json_lines_write_no_nan(tmp_path: Path) -> None:
     lines.append({"step": 1, "loss": math.nan, "norm": math.inf})
     assert lines.read() == [{"step": 1, "loss": None, "norm": None}]
     assert math.isnan(mean_of(lines.read(), "loss"))
+
+
+def test_loss_by_domain_weighs_rows_by_their_targets() -> None:
+    losses = np.array([2.0, 4.0, math.nan, math.nan])
+    n_tokens, domains = np.array([11, 6, 1, 1], np.int32), np.array([0, 0, 0, 2], np.int32)
+    found = loss_by_domain(losses, n_tokens, domains, ["a", "b", "c"])
+    assert found == {"a": pytest.approx((2 * 10 + 4 * 5) / 15), "c": None}
 
 
 def test_clock_violation_and_bits_per_byte() -> None:

@@ -30,9 +30,10 @@ def test_chunked_head_equals_all_logits_at_once(n: int) -> None:
         generator.manual_seed(1)
         hidden = torch.randn(n, 8, generator=generator, dtype=torch.float64, requires_grad=True)
         head = torch.randn(40, 8, generator=generator, dtype=torch.float64, requires_grad=True)
-        loss = run(hidden, head, targets)
+        loss, nll = run(hidden, head, targets)
         (loss * 0.3).backward()
-        results.append((loss, hidden.grad, head.grad))
+        assert not nll.requires_grad
+        results.append((loss, nll, hidden.grad, head.grad))
     for fast, slow in zip(*results, strict=True):
         torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-12)
 
@@ -40,14 +41,14 @@ def test_chunked_head_equals_all_logits_at_once(n: int) -> None:
 def test_chunked_head_without_gradient_only_counts() -> None:
     hidden, head, targets = torch.randn(5, 8), torch.randn(40, 8), torch.arange(5)
     with torch.no_grad():
-        loss = head_cross_entropy(hidden, head, targets)
-    torch.testing.assert_close(loss, head_cross_entropy_reference(hidden, head, targets))
+        loss, _ = head_cross_entropy(hidden, head, targets)
+    torch.testing.assert_close(loss, head_cross_entropy_reference(hidden, head, targets)[0])
 
 
 def test_huge_logits_stay_finite_and_nan_is_passed_on() -> None:
     head, targets = torch.eye(4), torch.tensor([1])
-    assert math.isfinite(head_cross_entropy(torch.tensor([[1e5, 0, 0, 0]]), head, targets))
-    assert math.isnan(head_cross_entropy(torch.tensor([[math.nan, 0, 0, 0]]), head, targets))
+    assert math.isfinite(head_cross_entropy(torch.tensor([[1e5, 0, 0, 0]]), head, targets)[0])
+    assert math.isnan(head_cross_entropy(torch.tensor([[math.nan, 0, 0, 0]]), head, targets)[0])
 
 
 def test_losses_equal_their_definitions() -> None:
@@ -63,6 +64,8 @@ def test_losses_equal_their_definitions() -> None:
     balance = sum(float(routing.balance_loss.detach()) for routing in output.routings)
     assert float(losses.main) == pytest.approx(sum(main) / 18, rel=1e-5)
     assert float(losses.mtp) == pytest.approx(sum(mtp) / 15, rel=1e-5)
+    by_row = [sum(main[:11]), sum(main[11:17]), main[17], 0.0]
+    assert losses.main_nats_B.tolist() == pytest.approx(by_row, rel=1e-5)
     assert float(losses.balance) == pytest.approx(balance, rel=1e-6)
     total = losses.total.item()
     expected = sum(main) / 18 + 0.3 * sum(mtp) / 15 + 0.01 * balance
