@@ -13,14 +13,17 @@ from dsv3data.contracts.errors import Dsv3DataError, EnvironmentFault
 from dsv3data.contracts.terminal import printable
 from dsv3data_cli.commands.demo import demo
 from dsv3data_cli.commands.doctor import doctor
+from dsv3data_cli.commands.export import export
 from dsv3data_cli.commands.fidelity import fidelity
 from dsv3data_cli.commands.generate import generate
 from dsv3data_cli.commands.inspect import inspect
 from dsv3data_cli.commands.pack import pack
 from dsv3data_cli.commands.progress import progress
+from dsv3data_cli.commands.report import report as set_report
 from dsv3data_cli.commands.tokenize import tokenize
 from dsv3data_cli.commands.tokenizer import tokenizer
-from dsv3data_cli.commands.tokenizer_report import report
+from dsv3data_cli.commands.tokenizer_report import report as tokenizer_report
+from dsv3data_cli.commands.trace import trace
 from dsv3data_cli.commands.train import train
 from dsv3data_cli.commands.verify import verify
 from dsv3data_cli.options import InOrder
@@ -44,7 +47,7 @@ def cli() -> None:
     """
 
 
-tokenizer.add_command(report)
+tokenizer.add_command(tokenizer_report)
 for command in (
     demo,
     doctor,
@@ -54,6 +57,9 @@ for command in (
     progress,
     verify,
     inspect,
+    trace,
+    set_report,
+    export,
     train,
     generate,
     fidelity,

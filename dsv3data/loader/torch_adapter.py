@@ -9,6 +9,7 @@ is too small in most containers.
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -22,6 +23,7 @@ from dsv3data.loader.packed_dataset import Batch
 from dsv3data.loader.stream import SequenceStream, check_share
 
 TorchBatch = dict[str, Any]
+_LOOK_SECONDS = 2.0
 
 
 class TorchLoader:
@@ -63,10 +65,7 @@ class TorchLoader:
         """
         batches = iter(self._data_loader())
         while True:
-            try:
-                result = next(batches)
-            except RuntimeError as error:  # what DataLoader says of a dead or silent worker
-                raise self._worker_fault(error) from error
+            result = self._wait(batches)
             if isinstance(result, Dsv3DataError):
                 raise result
             self._stream.skip(self._n)
@@ -80,6 +79,17 @@ class TorchLoader:
         """As `SequenceStream.restore`; holds for the next `iter`."""
         self._stream.restore(state)
 
+    def _wait(self, batches: Iterator[Any]) -> Any:
+        """The next item. DataLoader notices a dead worker only when its own timeout is over, so
+        that one is short, and the wait begins again."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return next(batches)
+            except RuntimeError as error:  # what DataLoader says of a dead or silent worker
+                if "timed out" not in str(error) or time.monotonic() > deadline:
+                    raise self._worker_fault(error) from error
+
     def _data_loader(self) -> DataLoader[Any]:
         steps = _Steps(self._stream.copy(), self._n, self._rank, self._world)
         if not self._workers:
@@ -90,7 +100,7 @@ class TorchLoader:
             collate_fn=_as_it_is,
             num_workers=self._workers,
             prefetch_factor=self._prefetch,
-            timeout=self._timeout_s,
+            timeout=min(_LOOK_SECONDS, self._timeout_s),
             multiprocessing_context=_processes(),
         )
 

@@ -1,4 +1,4 @@
-"""One offline HTML page: no script, no outside resource, all text escaped."""
+"""One offline HTML page: no outside resource, no script but our own, all text escaped."""
 
 from __future__ import annotations
 
@@ -38,15 +38,18 @@ code { font: 13px ui-monospace, monospace; overflow-wrap: anywhere; }
 """
 
 
-def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
-    """A page of (heading, HTML body) sections. `title`, `lead` and headings are plain text."""
+def page(title: str, lead: str, sections: Sequence[tuple[str, str]], *, head: str = "") -> str:
+    """A page of (heading, HTML body) sections. `title`, `lead` and headings are plain text.
+
+    `head` is HTML of ours for the head: further styles, a script.
+    """
     body = "".join(
         f"<section><h2>{escape(heading)}</h2>{content}</section>\n" for heading, content in sections
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style>{head}</head>\n"
         f'<body><h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>\n{body}</body></html>\n'
     )
 

@@ -80,6 +80,49 @@ def bar_chart(values: Mapping[str, float], *, unit: str) -> str:
     return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">{"".join(parts)}</svg>'
 
 
+def histogram(
+    classes: Sequence[str], counts: Mapping[str, Sequence[float]], *, x_label: str, y_label: str
+) -> str:
+    """Upright bars, one for each class; the series' counts stand on top of one another."""
+    totals = [sum(series[number] for series in counts.values()) for number in range(len(classes))]
+    ticks = _ticks([0.0, *totals])
+    right = _WIDTH - (_NAMES_WIDTH if len(counts) > 1 else _RIGHT)
+    y = _Scale(0.0, ticks[-1], _HEIGHT - _BOTTOM, _TOP)
+    width = (right - _LEFT) / max(1, len(classes))
+    parts = [_y_grid(ticks, y, right)]
+    for number, name in enumerate(classes):
+        left, below = _LEFT + number * width, 0.0
+        for colour, series in enumerate(counts.values()):
+            top, bottom = y.at(below + series[number]), y.at(below)
+            below += series[number]
+            parts.append(
+                f'<rect class="fill-{colour % _COLOURS}" x="{left + 1:.1f}" y="{top:.1f}" '
+                f'width="{max(1.0, width - 2):.1f}" height="{bottom - top:.1f}"/>'
+            )
+        # Names that would run into one another are left out.
+        if number % math.ceil(_CHARACTER * (len(max(classes, key=len)) + 1) / width) == 0:
+            parts.append(
+                f'<text class="tick" x="{left + width / 2:.1f}" y="{_HEIGHT - _BOTTOM + 16}" '
+                f'text-anchor="middle">{escape(name)}</text>'
+            )
+    parts.append(_axis_labels(x_label, y_label, right))
+    if len(counts) > 1:
+        parts += _fill_legend(list(counts), right + 12)
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(y_label)} by '
+        f'{escape(x_label)}">{"".join(parts)}</svg>'
+    )
+
+
+def _fill_legend(names: Sequence[str], left: float) -> list[str]:
+    return [
+        f'<rect class="fill-{number % _COLOURS}" x="{left}" y="{_TOP + 18 * number}" width="12" '
+        f'height="12"/><text class="label" x="{left + 18}" y="{_TOP + 10 + 18 * number}">'
+        f"{escape(_shortened(name, _WIDTH - left - 20))}</text>"
+        for number, name in enumerate(names[: (_HEIGHT - _TOP) // 18])
+    ]
+
+
 def grouped_bars(groups: Mapping[str, Sequence[Bar]], names: Sequence[str], *, unit: str) -> str:
     """Horizontal bars from 0 on, one for each name in every group, with intervals as whiskers.
 
@@ -191,28 +234,35 @@ def _ticks(values: Sequence[float], count: int = 5) -> list[float]:
 def _grid(
     x_ticks: Sequence[float], y_ticks: Sequence[float], x: _Scale, y: _Scale, right: int
 ) -> str:
-    lines = [
-        f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y.at(tick):.1f}" '
-        f'y2="{y.at(tick):.1f}"/><text class="tick" x="{_LEFT - 6}" y="{y.at(tick) + 4:.1f}" '
-        f'text-anchor="end">{tick:g}</text>'
-        for tick in y_ticks
-    ]
-    lines += [
+    names = [
         f'<text class="tick" x="{x.at(tick):.1f}" y="{_HEIGHT - _BOTTOM + 16}" '
         f'text-anchor="middle">{tick:,.7g}</text>'
         for tick in x_ticks
     ]
-    return "".join(lines)
+    return _y_grid(y_ticks, y, right) + "".join(names)
+
+
+def _y_grid(ticks: Sequence[float], y: _Scale, right: int) -> str:
+    return "".join(
+        f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y.at(tick):.1f}" '
+        f'y2="{y.at(tick):.1f}"/><text class="tick" x="{_LEFT - 6}" y="{y.at(tick) + 4:.1f}" '
+        f'text-anchor="end">{tick:g}</text>'
+        for tick in ticks
+    )
+
+
+def _axis_labels(x_label: str, y_label: str, right: int) -> str:
+    middle = (_LEFT + right) / 2
+    return (
+        f'<text class="label" x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">'
+        f"{escape(x_label)}</text>"
+        f'<text class="label" x="14" y="{_HEIGHT / 2}" text-anchor="middle" '
+        f'transform="rotate(-90 14 {_HEIGHT / 2})">{escape(y_label)}</text>'
+    )
 
 
 def _labels(names: Sequence[str], x_label: str, y_label: str, right: int) -> str:
-    middle = (_LEFT + right) / 2
-    parts = [
-        f'<text class="label" x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">'
-        f"{escape(x_label)}</text>",
-        f'<text class="label" x="14" y="{_HEIGHT / 2}" text-anchor="middle" '
-        f'transform="rotate(-90 14 {_HEIGHT / 2})">{escape(y_label)}</text>',
-    ]
+    parts = [_axis_labels(x_label, y_label, right)]
     left = _WIDTH - 170 if right == _WIDTH - _RIGHT else right + 12
     for number, name in enumerate(names[: (_HEIGHT - _TOP) // 18]):
         top = _TOP + 8 + 18 * number

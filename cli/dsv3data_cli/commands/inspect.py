@@ -33,16 +33,42 @@ _MARKS = {"prefix": "▶prefix ", "suffix": "▶suffix ", "middle": "▶middle "
     show_default=True,
     help="Characters shown of each part; 0 shows all.",
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a page of rows from --row on, to search in.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1, max=10_000),
+    default=20,
+    show_default=True,
+    help="Rows on that page.",
+)
 @output_options
-def inspect(folder: Path, row: int, width: int, output: Output) -> None:
+def inspect(
+    folder: Path, row: int, width: int, html: Path | None, rows: int, output: Output
+) -> None:
     """Show one row of the packed set in FOLDER: its documents, FIM parts, borders and padding."""
     from dsv3data.audit.inspect import inspect_row
 
     view = inspect_row(folder, row)
-    output.result(dataclasses.asdict(view), lambda console: _render(console, view, width))
+    if html is not None:
+        _write_page(folder, html, row, rows)
+    output.result(dataclasses.asdict(view), lambda console: _render(console, view, width, html))
 
 
-def _render(console: Console, view: RowView, width: int) -> None:
+def _write_page(folder: Path, html: Path, first: int, count: int) -> None:
+    from dsv3data.audit.inspect import count_rows, inspect_rows
+    from dsv3data.io.atomic import write_atomic
+    from dsv3data.report.row_page import row_page
+
+    rows = range(first, min(first + count, count_rows(folder)))
+    text = row_page(f"Rows of {folder}", inspect_rows(folder, rows))
+    write_atomic(html, text.encode("utf-8"))
+
+
+def _render(console: Console, view: RowView, width: int, html: Path | None) -> None:
     from rich.text import Text
 
     head = (
@@ -57,6 +83,8 @@ def _render(console: Console, view: RowView, width: int) -> None:
             console.print(Text("⏹ end of sentence", style="dim"))
     if view.padding:
         console.rule(Text(f"padding: {view.padding:,} ids", style="dim"), align="left", style="dim")
+    if html is not None:
+        console.print(f"page: {printable(str(html))}", soft_wrap=True)
 
 
 def _title(piece: PieceView) -> str:

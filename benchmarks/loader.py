@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""How fast rows are read, and what each check of them costs.
+
+    python benchmarks/loader.py PACKED RESULTS.json [--repeat N]
+
+PACKED is a packed set, best of a few hundred MB, that fits the page cache: it is read once before
+anything is timed. Rivals take turns within each round; the figures are medians over the rounds.
+
+- random rows through `PackedDataset.rows`, in batches of 32, 256 and 1,024;
+- the same rows by reading alone, by reading and CRC, and copied from a mapping without any check;
+- the stream: natural order, a mixture of all domains, and read ahead by a thread;
+- indices alone in a simulated set of 10^10 rows: time per index, and the growth of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsv3data.io.manifest_file import read_manifest
+from dsv3data.loader.mixture import Stage
+from dsv3data.loader.packed_dataset import PackedDataset
+from dsv3data.loader.prefetch import Prefetcher
+from dsv3data.loader.schedule import Domain, Mixture, WholeSet
+from dsv3data.loader.stream import SequenceStream
+
+_BATCH = 256
+_SIMULATED_ROWS = 10**10
+_SIMULATED_DOMAINS = 8
+_INDICES = 1 << 16
+
+
+def main() -> None:
+    arguments = _arguments()
+    dataset = PackedDataset.open(arguments.packed)
+    dataset.rows(np.arange(dataset.n_rows))  # into the page cache, and every batch's index
+    rounds: dict[str, list[float]] = {}
+    tasks = {**_reading(arguments.packed, dataset), **_streams(dataset)}
+    for _ in range(arguments.repeat):
+        for name, (task, rows) in tasks.items():
+            rounds.setdefault(name, []).append(_seconds(task) / rows)
+    row_bytes = 4 * dataset.context
+    result = {
+        "machine": _machine(),
+        "arguments": sys.argv[1:],
+        "set": {"root": dataset.root, "rows": dataset.n_rows, "context": dataset.context},
+        "rows": {name: _rates(seconds, row_bytes) for name, seconds in rounds.items()},
+        "indices": _indices(arguments.repeat),
+    }
+    arguments.results.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps({name: result[name] for name in ("rows", "indices")}, indent=1))
+
+
+def _reading(folder: Path, dataset: PackedDataset) -> dict[str, tuple[Callable[[], Any], int]]:
+    rng = np.random.default_rng(0)
+    tasks: dict[str, tuple[Callable[[], Any], int]] = {}
+    for size in (32, _BATCH, 1024):
+        batches = [rng.integers(0, dataset.n_rows, size) for _ in range(2048 // size)]
+        tasks[f"rows, batches of {size}"] = (_each(dataset.rows, batches), 2048)
+    bare = _Bare(folder, dataset.context)
+    batches = [rng.integers(0, dataset.n_rows, _BATCH) for _ in range(2048 // _BATCH)]
+    tasks["read alone"] = (_each(bare.read, batches), 2048)
+    tasks["read and CRC"] = (_each(bare.read_and_crc, batches), 2048)
+    tasks["copied from a mapping"] = (_each(bare.copy_mapped, batches), 2048)
+    return tasks
+
+
+def _streams(dataset: PackedDataset) -> dict[str, tuple[Callable[[], Any], int]]:
+    stage = Stage(shares=tuple(f"{name}=1" for name in dataset.domains))
+    natural = SequenceStream(dataset, seed=0)
+    mixed = SequenceStream(dataset, seed=0, stages=[stage])
+    ahead = Prefetcher(SequenceStream(dataset, seed=0), _BATCH)
+    return {
+        "stream": (lambda: [natural.next(_BATCH) for _ in range(8)], 8 * _BATCH),
+        "stream, mixture": (lambda: [mixed.next(_BATCH) for _ in range(8)], 8 * _BATCH),
+        "stream, read ahead": (lambda: [ahead.next() for _ in range(8)], 8 * _BATCH),
+    }
+
+
+class _Bare:
+    """The same rows without the loader: what the parts of its work cost."""
+
+    def __init__(self, folder: Path, context: int) -> None:
+        self._row_bytes = 4 * context
+        records = read_manifest(folder).shards()
+        self._files = [os.open(folder / record.name, os.O_RDONLY) for record in records]
+        places = [
+            (shard, segment.buffers["input_ids"] + self._row_bytes * row)
+            for shard, record in enumerate(records)
+            for segment in record.segments[1:-1]
+            for row in range(segment.rows)
+        ]
+        self._shard, self._offset = (np.array(column) for column in zip(*places, strict=True))
+        self._maps = [np.memmap(folder / record.name, mode="r") for record in records]
+
+    def read(self, numbers: np.ndarray) -> memoryview:
+        memory = np.empty(len(numbers) * self._row_bytes, dtype=np.uint8).data
+        places = zip(self._shard[numbers].tolist(), self._offset[numbers].tolist(), strict=True)
+        for number, (shard, offset) in enumerate(places):
+            start = number * self._row_bytes
+            os.preadv(self._files[shard], [memory[start : start + self._row_bytes]], offset)
+        return memory
+
+    def read_and_crc(self, numbers: np.ndarray) -> list[int]:
+        memory = self.read(numbers)
+        starts = range(0, len(memory), self._row_bytes)
+        return [zlib.crc32(memory[start : start + self._row_bytes]) for start in starts]
+
+    def copy_mapped(self, numbers: np.ndarray) -> np.ndarray:
+        rows = np.empty((len(numbers), self._row_bytes), dtype=np.uint8)
+        places = zip(self._shard[numbers].tolist(), self._offset[numbers].tolist(), strict=True)
+        for number, (shard, offset) in enumerate(places):
+            rows[number] = self._maps[shard][offset : offset + self._row_bytes]
+        return rows
+
+
+def _indices(repeat: int) -> dict[str, Any]:
+    """Places all over a stream of 10^10 rows and three epochs."""
+    per_domain = _SIMULATED_ROWS // _SIMULATED_DOMAINS
+    domains = {
+        f"d{number}": Domain(rows=per_domain, tokens_per_row=Fraction(4096))
+        for number in range(_SIMULATED_DOMAINS)
+    }
+    first = {name: number * per_domain for number, name in enumerate(domains)}
+    stage = Stage(shares=tuple(f"{name}={n + 1}" for n, name in enumerate(domains)))
+    schedules = {
+        "whole set": WholeSet(_SIMULATED_ROWS, seed=0),
+        "mixture of 8 domains": Mixture(
+            [stage], domains, lambda name, rows: rows + first[name], context=4096, seed=0
+        ),
+    }
+    rng = np.random.default_rng(0)
+    result: dict[str, Any] = {"rows": _SIMULATED_ROWS, "indices_at_once": _INDICES}
+    for name, schedule in schedules.items():
+        starts = rng.integers(0, 3 * _SIMULATED_ROWS, repeat + 1)
+        runs = [start + np.arange(_INDICES) for start in starts.tolist()]
+        schedule.row_numbers(runs[0])
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        seconds = [_seconds(functools.partial(schedule.row_numbers, run)) for run in runs[1:]]
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        result[name] = {
+            "us_per_index": round(statistics.median(seconds) / _INDICES * 1e6, 4),
+            "peak_memory_growth_kib": after - before,
+        }
+    return result
+
+
+def _each(task: Callable[[Any], Any], arguments: list[Any]) -> Callable[[], None]:
+    def run() -> None:
+        for argument in arguments:
+            task(argument)
+
+    return run
+
+
+def _seconds(task: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    task()
+    return time.perf_counter() - started
+
+
+def _rates(seconds: list[float], row_bytes: int) -> dict[str, float]:
+    median = statistics.median(seconds)
+    return {
+        "us_per_row": round(median * 1e6, 2),
+        "rows_per_s": round(1 / median),
+        "gb_per_s": round(row_bytes / median / 1e9, 3),
+        "us_per_row_least": round(min(seconds) * 1e6, 2),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "processor": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        "commit": commit.stdout.strip(),
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("packed", type=Path)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--repeat", type=int, default=15)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

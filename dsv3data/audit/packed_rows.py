@@ -1,0 +1,187 @@
+"""Rows of a packed set with the lineage of their pieces, for the views and traces that people ask
+for: every byte verified, little kept."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dsv3data.audit.checks import fail
+from dsv3data.contracts.errors import BadInput
+from dsv3data.contracts.manifest import PACKED, TOKENIZER_NAME, Manifest
+from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
+from dsv3data.io.manifest_file import check_file, read_manifest
+from dsv3data.loader.packed_dataset import PackedDataset
+from dsv3data.packing.fim import FIM_PSM, PLAIN
+
+Ids = NDArray[np.int32]
+PartKind = Literal["text", "prefix", "middle", "suffix"]
+_ROW_IN_SHARD = (1 << 32) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A row of the lineage."""
+
+    row_id: int
+    slot: int
+    key: bytes
+    source: str
+    position: int
+    piece: int
+    n_pieces: int
+    token_start: int
+    token_stop: int
+    n_tokens: int
+    n_bytes: int
+    flag: int
+    middle_start: int
+    suffix_start: int
+
+    @property
+    def fim(self) -> bool:
+        """Whether the piece is a fill-in-the-middle sample."""
+        return self.flag != PLAIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedRow:
+    """One row: its ids, and its pieces in order with their places in it."""
+
+    row: int
+    row_id: int
+    shard: str
+    domain: str
+    n_tokens: int
+    ids: Ids
+    starts: tuple[int, ...]
+    origins: tuple[Origin, ...]
+
+
+class PackedRows:
+    """A packed set, row by row.
+
+    Raises:
+        BadInput: not a packed set.
+        IntegrityError: damage, where it is met.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest: Manifest = read_manifest(folder, expect=(PACKED,))
+        self.vocabulary: Vocabulary = load_vocabulary(folder / TOKENIZER_NAME)
+        self._dataset = PackedDataset.open(folder)
+        self._shards = self.manifest.shards()
+        self._first = np.cumsum([0, *(record.rows for record in self._shards)])
+        # Traces of one document ask for the same shard's lineage again and again.
+        self._lineage = functools.lru_cache(maxsize=2)(self._read_lineage)
+
+    @property
+    def context(self) -> int:
+        """Ids in a row."""
+        return self._dataset.context
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all shards."""
+        return self._dataset.n_rows
+
+    def row(self, row: int) -> PackedRow:
+        """Row number `row`, counted over all shards in the order of the manifest.
+
+        Raises:
+            BadInput: there is none.
+        """
+        if not 0 <= row < self.n_rows:
+            raise BadInput(
+                f"there is no row {row:,}",
+                where=f"{self.folder}, rows 0 to {self.n_rows - 1:,}",
+                effect="nothing was read",
+                fix="give a number in that range",
+            )
+        shard = int(np.searchsorted(self._first, row, side="right")) - 1
+        batch = self._dataset.rows(np.array([row]))
+        row_id = int(batch.row_ids[0])
+        origins = self._origins(shard, "row_id", row_id)
+        origins.sort(key=lambda origin: origin.slot)
+        ends = np.cumsum([origin.n_tokens for origin in origins]).tolist()
+        if [origin.n_tokens for origin in origins] != batch.piece_lengths[0].tolist():
+            fail("lineage and rows disagree in n_tokens", self.folder, f"row {row:,}")
+        return PackedRow(
+            row=row,
+            row_id=row_id,
+            shard=self._shards[shard].name,
+            domain=self._dataset.domains[batch.domain_ids[0]],
+            n_tokens=int(batch.n_tokens[0]),
+            ids=batch.input_ids[0],
+            starts=(0, *ends[:-1]),
+            origins=tuple(origins),
+        )
+
+    def pieces_of(self, row: PackedRow, origin: Origin) -> list[tuple[Origin, Ids]]:
+        """All pieces of the document that a piece of `row` belongs to, in its order.
+
+        A document's pieces are in one shard: partitions are made of whole documents.
+        """
+        shard = next(n for n, record in enumerate(self._shards) if record.name == row.shard)
+        pieces = self._origins(shard, "key", origin.key)
+        pieces.sort(key=lambda piece: piece.piece)
+        if [piece.piece for piece in pieces] != list(range(origin.n_pieces)):
+            fail("the pieces of a document are not all there exactly once", self.folder)
+        rows = [int(self._first[shard]) + (piece.row_id & _ROW_IN_SHARD) for piece in pieces]
+        batch = self._dataset.rows(np.array(rows))
+        result = []
+        for number, piece in enumerate(pieces):
+            start = int(batch.piece_lengths[number][: piece.slot].sum())
+            result.append((piece, batch.input_ids[number, start : start + piece.n_tokens]))
+        return result
+
+    def _origins(self, shard: int, name: str, value: int | bytes) -> list[Origin]:
+        """Pieces of a shard with this value in a column of the lineage."""
+        table = self._lineage(shard)
+        column = table.column(name)
+        here = pc.equal(column, pa.scalar(value, column.type))
+        return [Origin(**row) for row in table.filter(here).to_pylist()]
+
+    def _read_lineage(self, shard: int) -> pa.Table:
+        record = self.manifest.lineage_of(self._shards[shard])
+        if record is None:
+            fail("the shard has no lineage file", self.folder / self._shards[shard].name)
+        check_file(self.folder, record)
+        names = list(Origin.__dataclass_fields__)
+        return pq.read_table(self.folder / record.name, columns=names)
+
+
+def part_ranges(ids: Ids, flag: int, vocabulary: Vocabulary) -> list[tuple[PartKind, int, int]]:
+    """The parts of a piece in the order of the row: kind, first id, one behind the last.
+
+    Control ids are in no part. Verified sets only: the grammar is `verify`'s affair.
+    """
+    control = vocabulary.control
+    if flag == PLAIN:
+        return [("text", 0, len(ids) - int(ids[-1] == control.eos))]
+    if flag != FIM_PSM:
+        fail(f"a piece has flag {flag}, which this version does not know", Path("the row"))
+    (hole,), (end,) = (np.flatnonzero(ids == mark) for mark in (control.fim_hole, control.fim_end))
+    return [
+        ("prefix", 1, int(hole)),
+        ("suffix", int(hole) + 1, int(end)),
+        ("middle", int(end) + 1, len(ids) - 1),
+    ]
+
+
+def in_document_order(
+    parts: Sequence[tuple[PartKind, int, int]],
+) -> list[tuple[PartKind, int, int]]:
+    """Prefix, middle, suffix; a plain piece has one part."""
+    order = ("text", "prefix", "middle", "suffix")
+    return sorted(parts, key=lambda part: order.index(part[0]))

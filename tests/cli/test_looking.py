@@ -1,0 +1,99 @@
+"""trace, report, export, inspect --html and verify --quick as a user gives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dsv3data_cli.main import run
+from run_cli import CliResult
+
+Cli = Callable[..., CliResult]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """The command line in this process: exit code and both streams."""
+
+    def call(*arguments: str | Path) -> CliResult:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return CliResult(code, printed.out, printed.err)
+
+    return call
+
+
+def test_trace(cli: Cli, tiny_packed: Path, tiny_corpus: Path) -> None:
+    place = ("trace", tiny_packed, "--row", "3", "--position")
+    tree = cli(*place, "1", "--input", tiny_corpus, "--json").json
+    line = (tiny_corpus / tree["source"]).read_bytes().splitlines()[tree["line"] - 1]
+    start, stop = tree["bytes_range"]
+    assert json.loads(line)["text"].encode()[start:stop]
+    result = cli(*place, "1", "--input", tiny_corpus)
+    assert (result.code, result.err) == (0, "")
+    for words in (f"line {tree['line']:,}", f"{tree['source']} at", tree["key"], "checked in"):
+        assert words in result.out
+    last = cli(*place, "127").out
+    assert "kind       control" in last or "kind       padding" in last or "characters" in last
+
+
+def test_trace_names_what_is_wrong(cli: Cli, tiny_packed: Path, tmp_path: Path) -> None:
+    result = cli("trace", tiny_packed, "--row", "3", "--position", "999")
+    assert result.code == 3
+    assert "there is no position 999 in row 3" in result.err
+    result = cli("trace", tiny_packed, "--row", "3", "--position", "1", "--input", tmp_path / "x")
+    assert result.code == 3
+    assert "no such input" in result.err
+    assert cli("trace", tiny_packed, "--row", "3").code == 2
+
+
+@pytest.mark.parametrize("kind", ["tokens", "packed"])
+def test_report(cli: Cli, kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    folder: Path = request.getfixturevalue(f"tiny_{kind}")
+    page = tmp_path / "page.html"
+    tree = cli("report", folder, "--json", "-q").json
+    assert {"format", "root", "all", "domains", "lengths", "longest"} <= set(tree)
+    result = cli("report", folder, "--html", page, "-q")
+    assert (result.code, result.err) == (0, "")
+    for words in (*tree["domains"], tree["root"], "█", f"page: {page}"):
+        assert words in result.out
+    assert tree["root"] in page.read_text(encoding="utf-8")
+
+
+def test_export(cli: Cli, tiny_packed: Path, tmp_path: Path) -> None:
+    command = ("export", tiny_packed, "--format", "megatron", "--out", tmp_path / "out")
+    tree = cli(*command, "--json", "-q").json
+    assert tree["files"]["web_text_document.bin"] > 1000
+    result = cli(*command)
+    assert result.code == 3
+    assert "the output folder exists already" in result.err
+    result = cli(*command, "--fresh", "-q")
+    assert result.code == 0
+    assert "web_text_document.idx" in result.out
+    assert cli("export", tiny_packed, "--format", "csv", "--out", tmp_path / "x").code == 2
+
+
+def test_inspect_writes_a_page(cli: Cli, tiny_packed: Path, tmp_path: Path) -> None:
+    page = tmp_path / "rows.html"
+    result = cli("inspect", tiny_packed, "--row", "2", "--rows", "3", "--html", page)
+    assert result.code == 0
+    assert f"page: {page}" in result.out
+    text = page.read_text(encoding="utf-8")
+    assert text.count('class="bar"') == 3
+    assert "Row 2 ·" in text
+    assert "Row 5 ·" not in text
+    assert cli("inspect", tiny_packed, "--html", tmp_path / "no" / "x.html").code == 5
+
+
+def test_verify_quick(cli: Cli, tiny_packed: Path) -> None:
+    quick, full = (
+        cli("verify", tiny_packed, *flags, "--json", "-q").json for flags in (("--quick",), ())
+    )
+    assert (quick["quick"], full["quick"]) == (True, False)
+    assert quick["root"] == full["root"]
+    assert quick["facts"] == {}
+    assert "looked at, not read" in cli("verify", tiny_packed, "--quick", "-q").out
