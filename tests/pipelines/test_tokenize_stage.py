@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from dsv3data.contracts.errors import BadConfig, BadInput, TooManyRejected
+import dsv3data.encoding.choose as choose
+import dsv3data_pipelines.tokenize.unit as unit
+from dsv3data.contracts.errors import BadConfig, BadInput, IntegrityError, TooManyRejected
 from dsv3data.contracts.keys import add_digests, document_key, keys_digest, keys_to_words
 from dsv3data.contracts.progress import NullSink
+from dsv3data.encoding.fastokens import FastokensEncoder
+from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.io.shards import ShardReader
 from dsv3data.stages.counts import add_counts
 from dsv3data_pipelines.tokenize import TokenizeConfig, forecast
 from folders import published, root_of
+from run_cli import run_cli
 from tiny_data import tokenize_tiny, write_jsonl, write_texts
 
 
@@ -234,8 +242,6 @@ def test_input_without_documents_gives_an_empty_set(
 def test_a_unit_starts_a_new_shard_at_the_size_limit(
     tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dsv3data_pipelines.tokenize.unit as unit
-
     monkeypatch.setattr(unit, "_ENCODE_CHARACTERS", 4096)
     monkeypatch.setattr(unit, "_BATCH_IDS", 500)
     config = TokenizeConfig(unit_bytes=1 << 30, shard_bytes=20_000)
@@ -287,10 +293,160 @@ def test_add_counts() -> None:
 
 
 def test_the_digest_of_the_set_is_that_of_its_keys(tiny_tokens: Path) -> None:
-    import numpy as np
-
     keys = [row["key"] for row in rows_of(tiny_tokens)]
     words = keys_to_words(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16))
     whole = keys_digest(words)
     assert read_manifest(tiny_tokens).keys_digest == whole
     assert add_digests([keys_digest(words[:5]), keys_digest(words[5:])]) == whole
+
+
+# Engines
+
+
+class WrongOnce:
+    """The fast engine, but documents with a mark in them lose their last id."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.encoder = FastokensEncoder(vocabulary)
+
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        values, offsets = self.encoder.encode(texts)
+        parts = [values[offsets[i] : offsets[i + 1]] for i in range(len(texts))]
+        parts = [
+            part[:-1] if "WRONG" in text else part for part, text in zip(parts, texts, strict=True)
+        ]
+        return np.concatenate(parts), np.cumsum([0, *map(len, parts)])
+
+
+@pytest.fixture
+def engine_is_wrong(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    unit._load.cache_clear()
+    monkeypatch.setitem(choose._FAST, "fastokens", WrongOnce)
+    yield
+    unit._load.cache_clear()
+
+
+def test_each_engine_gives_the_same_set(
+    tiny_corpus: Path, tiny_tokenizer: Path, tiny_tokens: Path, tmp_path: Path
+) -> None:
+    for engine, described in (("fastokens", "fastokens 0"), ("huggingface", "tokenizers 0")):
+        out = tmp_path / engine
+        tokenize_tiny(tiny_corpus, tiny_tokenizer, out, engine=engine)
+        assert published(out) == published(tiny_tokens)
+        run = json.loads((out / "run.json").read_text())
+        ((name, units),) = run["units_by_engine"].items()
+        assert name.startswith(described)
+        assert units == len(read_manifest(out).input["units"])
+        assert run["documents_checked"] == (units if engine == "fastokens" else 0)
+
+
+def test_a_unit_that_another_engine_did_is_kept(
+    tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    out = tokenize_tiny(tiny_corpus, tiny_tokenizer, tmp_path / "out", engine="huggingface")
+    lost = next(out.glob("tokens-00001-*.arrow"))
+    lost.unlink()
+    tokenize_tiny(tiny_corpus, tiny_tokenizer, out, engine="fastokens")
+    engines = json.loads((out / "run.json").read_text())["units_by_engine"]
+    assert sorted(engines.values()) == [1, len(read_manifest(out).input["units"]) - 1]
+
+
+@pytest.mark.usefixtures("engine_is_wrong")
+def test_a_document_that_the_reference_encodes_otherwise_stops_the_run(
+    tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    texts = ["fine " * 20, "fine too", "all is WRONG here", "fine " * 20]
+    path = write_texts(tmp_path / "x.jsonl", texts)
+    out = tmp_path / "out"
+    with pytest.raises(IntegrityError, match="gives other ids than the reference") as caught:
+        tokenize_tiny(path, tiny_tokenizer, out, check_rate=1.0, unit_bytes=1024)
+    error = caught.value
+    assert error.exit_code == 4
+    position = sum(len(json.dumps({"text": text})) + 1 for text in texts[:2])
+    assert error.where == f"x.jsonl at {position}, unit 00000"
+    assert error.what.startswith("the engine fastokens 0.")
+    assert ": token " in error.what
+    assert " is missing instead of " in error.what
+    assert "--engine huggingface --fresh" in error.fix
+    assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
+    assert [path.name for path in (out / ".work").iterdir()] == ["plan.json"]
+    tokenize_tiny(path, tiny_tokenizer, out, engine="huggingface", fresh=True)
+    assert read_manifest(out).counts["documents"] == 4
+
+
+@pytest.mark.usefixtures("engine_is_wrong")
+def test_no_check_finds_nothing(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    path = write_texts(tmp_path / "x.jsonl", ["all is WRONG here"])
+    out = tokenize_tiny(path, tiny_tokenizer, tmp_path / "out", check_rate=0.0)
+    assert json.loads((out / "run.json").read_text())["documents_checked"] == 0
+    with pytest.raises(IntegrityError, match="gives other ids"):
+        tokenize_tiny(path, tiny_tokenizer, tmp_path / "other", check_rate=1e-9)
+
+
+def test_why_an_engine_was_refused_is_said_once_by_all_workers(
+    tiny_tokenizer: Path, tmp_path: Path, tiny_corpus: Path
+) -> None:
+    code = "raise ImportError('no wheel for this machine')"
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "fastokens.py").write_text(code)
+    words = ["tokenize", tiny_corpus, "--tokenizer", tiny_tokenizer, "--unit-bytes", "20000"]
+    env = {"PYTHONPATH": str(tmp_path / "path")}
+    run = run_cli(*words, "--out", tmp_path / "out", "--workers", "2", env=env)
+    assert run.code == 0
+    assert run.err.count("fastokens is not installed: huggingface encodes") == 1
+    assert "tokenizers 0." in run.out
+    run = run_cli(*words, "--out", tmp_path / "new", "--engine", "fastokens", env=env)
+    assert run.code == 5
+    assert "the engine fastokens is not installed" in run.err
+
+
+# A trial
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 40, 10_000])
+def test_a_limit_takes_the_first_documents_whatever_the_units(
+    tiny_corpus: Path, tiny_tokenizer: Path, tiny_tokens: Path, tmp_path: Path, limit: int
+) -> None:
+    expected = [(row["key"], row["ids"]) for row in rows_of(tiny_tokens)][:limit]
+    for unit_bytes in (2_000, 32 << 10):
+        out = tmp_path / str(unit_bytes)
+        tokenize_tiny(tiny_corpus, tiny_tokenizer, out, limit=limit, unit_bytes=unit_bytes)
+        assert [(row["key"], row["ids"]) for row in rows_of(out)] == expected
+        manifest = read_manifest(out)
+        assert manifest.plan["limit"] == limit
+        before = published(out)
+        tokenize_tiny(tiny_corpus, tiny_tokenizer, out, limit=limit, unit_bytes=unit_bytes)
+        assert published(out) == before
+
+
+def test_a_limit_is_part_of_the_plan(
+    tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    out = tokenize_tiny(tiny_corpus, tiny_tokenizer, tmp_path / "out", limit=5)
+    with pytest.raises(BadConfig, match="limit: 5 → 6"):
+        tokenize_tiny(tiny_corpus, tiny_tokenizer, out, limit=6)
+    with pytest.raises(BadConfig, match=r"limit: 5 → \(absent\)"):
+        tokenize_tiny(tiny_corpus, tiny_tokenizer, out)
+
+
+def test_rejections_behind_the_last_document_of_a_trial_are_left_out(
+    tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'bad\n{"text": "a"}\nbad\n{"text": "b"}\nbad\n')
+    out = tokenize_tiny(path, tiny_tokenizer, tmp_path / "out", limit=2)
+    assert [item["line"] for item in rejections(out)] == [1, 3]
+
+
+def test_record_batches_do_not_depend_on_what_is_encoded_at_once(
+    tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit, "_BATCH_IDS", 2_000)
+    sets = []
+    for characters in (1, 5_000, 1 << 20):
+        monkeypatch.setattr(unit, "_ENCODE_CHARACTERS", characters)
+        out = tmp_path / str(characters)
+        sets.append(published(tokenize_tiny(tiny_corpus, tiny_tokenizer, out)))
+        shards = read_manifest(out).shards()
+        assert max(ShardReader(out, shard).n_batches for shard in shards) > 2
+    assert sets[0] == sets[1] == sets[2]
