@@ -22,11 +22,14 @@ class TrainedModel:
     tokens: int
 
 
-def load_trained(run: Path) -> TrainedModel:
+def load_trained(run: Path, *, average: bool = False) -> TrainedModel:
     """The newest checkpoint of the training run in `run`, verified byte by byte.
 
+    Args:
+        average: take the moving average of the weights instead of the last ones.
+
     Raises:
-        BadInput: there is none.
+        BadInput: there is none, or none of the average.
         IntegrityError: it is damaged.
     """
     found = list_checkpoints(run / "checkpoints")
@@ -40,7 +43,7 @@ def load_trained(run: Path) -> TrainedModel:
     state = verify_checkpoint(found[0])
     config = from_dict(TrainConfig, state["config"], where=str(found[0]))
     model = Transformer(config.model)
-    model.load_state_dict(load_weights(found[0]))
+    model.load_state_dict(load_weights(found[0], average=average))
     return TrainedModel(
         model=model.eval(), checkpoint=found[0], step=state["step"], tokens=state["tokens"]
     )

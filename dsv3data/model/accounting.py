@@ -56,9 +56,9 @@ def flop_per_token(
     return 6 * multiplied + (attention / 2 if causal else attention)
 
 
-def training_bytes(config: ModelConfig) -> int:
-    """fp32 weights, gradients and two Adam moments: what this loop holds beside activations."""
-    return 4 * 4 * count_parameters(config).total
+def training_bytes(config: ModelConfig, moment_bytes: int = 4) -> int:
+    """fp32 weights and gradients, two Adam moments: what this loop holds beside activations."""
+    return (4 + 4 + 2 * moment_bytes) * count_parameters(config).total
 
 
 def _attention(config: ModelConfig) -> int:

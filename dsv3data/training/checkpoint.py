@@ -3,7 +3,8 @@
 OUT/checkpoints/step-00000050/
     model.safetensors       weights and router biases
     optimizer.safetensors   moments and step counts under parameter names
-    state.json              the rest, with size and SHA-256 of the two above and of itself
+    average.safetensors     moving average of the weights, if the run keeps one
+    state.json              the rest, with size and SHA-256 of those above and of itself
 """
 
 from __future__ import annotations
@@ -34,11 +35,16 @@ from dsv3data.io.atomic import (
 )
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.config import TrainConfig
+from dsv3data.training.ema import WeightAverage
 from dsv3data.training.optimizer import AdamW
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _NAME = re.compile(r"step-(\d{8,})")
-_TENSOR_FILES = ("model.safetensors", "optimizer.safetensors")
+_MODEL, _OPTIMIZER, _AVERAGE = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "average.safetensors",
+)
 
 
 @dataclass(kw_only=True)
@@ -48,6 +54,7 @@ class Progress:
     step: int = 0  # steps finished, skipped ones included
     tokens: int = 0  # valid tokens of those steps
     skipped_in_row: int = 0
+    recent: list[list[float]] = field(default_factory=list)  # (loss, gradient norm), see `spikes`
     loader: dict[str, Any] = field(default_factory=dict)
 
 
@@ -57,6 +64,7 @@ def save_checkpoint(
     optimizer: AdamW,
     progress: Progress,
     config: TrainConfig,
+    average: WeightAverage | None = None,
 ) -> Path:
     """Publish `folder`/step-NNNNNNNN and delete all but the newest `config.checkpoint.keep`.
 
@@ -65,12 +73,11 @@ def save_checkpoint(
     """
     make_folder(folder)
     path = folder / f"step-{progress.step:08d}"
-    tensors = (model.state_dict(), optimizer.state())
+    tensors = {_MODEL: model.state_dict(), _OPTIMIZER: optimizer.state()}
+    if average is not None:
+        tensors[_AVERAGE] = average.state()
     with atomic_folder(path) as partial:
-        files = {
-            name: _write_tensors(partial / name, group)
-            for name, group in zip(_TENSOR_FILES, tensors, strict=True)
-        }
+        files = {name: _write_tensors(partial / name, group) for name, group in tensors.items()}
         state = _describe(progress, config, files)
         (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True))
     _delete_old(folder, config.checkpoint.keep)
@@ -85,10 +92,12 @@ def resume(
     sink: Sink,
     *,
     strict: bool,
+    average: WeightAverage | None = None,
 ) -> Progress | None:
     """Load the newest verified checkpoint into model and optimizer; None if there is none at all.
 
-    A damaged one is named, set aside and passed over.
+    A damaged one is named, set aside and passed over. An average that the checkpoint does not hold
+    starts from its weights.
 
     Raises:
         IntegrityError: all are damaged, or one is and `strict` is set.
@@ -103,11 +112,15 @@ def resume(
     path, state = found
     _check_config(state, config, path, sink)
     _load(path, state, model, optimizer)
+    if average is not None:
+        kept = _AVERAGE if _AVERAGE in state["files"] else _MODEL
+        average.restore(safetensors.torch.load_file(path / kept))
     sink.note(f"resumed from {path} (step {state['step']:,}, {state['tokens']:,} tokens)")
     return Progress(
         step=state["step"],
         tokens=state["tokens"],
         skipped_in_row=state["skipped_in_row"],
+        recent=state.get("recent", []),  # format 1 has none
         loader=state["loader"],
     )
 
@@ -151,8 +164,8 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
         BadInput: a newer format.
     """
     state = _read_state(path)
-    for name in _TENSOR_FILES:
-        expected, file = state["files"][name], path / name
+    for name, expected in state["files"].items():
+        file = path / name
         try:
             data = file.read_bytes()
         except OSError as error:
@@ -164,10 +177,22 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Verify a checkpoint and return its model weights, router biases included."""
-    verify_checkpoint(path)
-    return safetensors.torch.load_file(path / "model.safetensors")
+def load_weights(path: Path, *, average: bool = False) -> dict[str, Tensor]:
+    """Verify a checkpoint and return its model weights, router biases included, or their average.
+
+    Raises:
+        IntegrityError: it is damaged.
+        BadInput: the run keeps no average.
+    """
+    state = verify_checkpoint(path)
+    if average and _AVERAGE not in state["files"]:
+        raise BadInput(
+            "the checkpoint has no average of the weights",
+            where=str(path),
+            effect="nothing was loaded",
+            fix="take the weights themselves, or train with --set ema_decay=0.999",
+        )
+    return safetensors.torch.load_file(path / (_AVERAGE if average else _MODEL))
 
 
 def _matches(path: Path) -> re.Match[str] | None:
@@ -188,6 +213,7 @@ def _describe(progress: Progress, config: TrainConfig, files: dict[str, Any]) ->
         "step": progress.step,
         "tokens": progress.tokens,
         "skipped_in_row": progress.skipped_in_row,
+        "recent": progress.recent,
         "loader": progress.loader,
         "rng_cpu": base64.b64encode(bytes(torch.get_rng_state().tolist())).decode(),
         "config": to_dict(config),
@@ -237,8 +263,8 @@ def _check_config(state: Mapping[str, Any], config: TrainConfig, path: Path, sin
 
 
 def _load(path: Path, state: Mapping[str, Any], model: Transformer, optimizer: AdamW) -> None:
-    model.load_state_dict(safetensors.torch.load_file(path / "model.safetensors"))
-    optimizer.restore(safetensors.torch.load_file(path / "optimizer.safetensors"))
+    model.load_state_dict(safetensors.torch.load_file(path / _MODEL))
+    optimizer.restore(safetensors.torch.load_file(path / _OPTIMIZER))
     rng_bytes = base64.b64decode(state["rng_cpu"])
     torch.set_rng_state(torch.tensor(list(rng_bytes), dtype=torch.uint8))
 

@@ -6,6 +6,7 @@ Defaults are DeepSeek-V3's where they were published [§4.2]; comments name our 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from dsv3data.contracts.errors import BadConfig
 from dsv3data.model.config import ModelConfig
@@ -21,6 +22,7 @@ class OptimizerConfig:
     eps: float = 1e-8  # our choice
     weight_decay: float = 0.1
     clip: float = 1.0  # largest gradient norm
+    moments: Literal["fp32", "bf16"] = "fp32"  # how they are kept; V3: bf16 [§3.3.3]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,15 @@ class MTPConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpikeConfig:
+    """Steps whose loss or gradient stands out from the last `window` ones are skipped, our choice:
+    V3 saw no spike that it had to roll back [§1]."""
+
+    z: float = 12.0  # robust standard deviations above the median; 0: never
+    window: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """A checkpoint every so many steps and at the end; only the newest `keep` stay."""
 
@@ -74,13 +85,17 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     mtp: MTPConfig = field(default_factory=MTPConfig)
+    spike: SpikeConfig = field(default_factory=SpikeConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     steps: int = 100
     batch_rows: int = 2
+    batch_start_rows: int = 0  # rows of the first batch, if batches grow; 0: they do not
+    batch_ramp_tokens: int = 0  # they have grown to batch_rows after so many tokens
     micro_batch_rows: int = 0  # rows of one forward pass; 0: the whole batch
     seed: int = 0  # of the initial weights and of the order of rows
     log_every: int = 10
-    max_skipped_in_row: int = 3  # steps without a finite loss and gradient before giving up
+    max_skipped_in_row: int = 3  # steps that could not be used before giving up
+    ema_decay: float = 0.0  # of the weights' moving average in CPU memory; 0: none is kept
     threads: int = 0  # 0: torch's choice; another number may change the last bits of a sum
 
     def __post_init__(self) -> None:
@@ -90,9 +105,13 @@ class TrainConfig:
         micro = self.micro_batch_rows
         divides = micro == 0 or (micro > 0 and self.batch_rows % micro == 0)
         _require(divides, "micro_batch_rows", micro, f"0 or a divisor of {self.batch_rows}")
+        self._check_batch_ramp()
+        _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
         self._check_optimizer()
         self._check_schedule()
         self._check_losses()
+        _require(self.spike.z >= 0, "spike.z", self.spike.z, "0 (off) or more")
+        _require(self.spike.window >= 4, "spike.window", self.spike.window, "at least 4")
         for name in ("every", "keep"):
             value = getattr(self.checkpoint, name)
             _require(value >= 1, f"checkpoint.{name}", value, "at least 1")
@@ -100,6 +119,22 @@ class TrainConfig:
     def with_model(self, *, vocab_size: int, context: int) -> TrainConfig:
         """The same run with those two sizes filled in."""
         return replace(self, model=replace(self.model, vocab_size=vocab_size, context=context))
+
+    def _check_batch_ramp(self) -> None:
+        start, micro = self.batch_start_rows, self.micro_batch_rows or 1
+        _require(
+            0 <= start <= self.batch_rows and start % micro == 0,
+            "batch_start_rows",
+            start,
+            f"from 0 to batch_rows ({self.batch_rows}), a multiple of {micro}",
+        )
+        tokens = self.batch_ramp_tokens
+        _require(
+            tokens > 0 if start else tokens == 0,
+            "batch_ramp_tokens",
+            tokens,
+            "above 0 with batch_start_rows, 0 without",
+        )
 
     def _check_optimizer(self) -> None:
         optimizer = self.optimizer

@@ -16,6 +16,7 @@ from dsv3data.model.transformer import Transformer
 from dsv3data.training.checkpoint import Progress, save_checkpoint
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.data import Batch, Stream
+from dsv3data.training.ema import WeightAverage
 from dsv3data.training.guards import GUARDED_STEPS, check_first_steps
 from dsv3data.training.loss import target_bytes
 from dsv3data.training.metrics import (
@@ -29,6 +30,7 @@ from dsv3data.training.metrics import (
 )
 from dsv3data.training.optimizer import AdamW
 from dsv3data.training.schedule import Knobs, knobs
+from dsv3data.training.spikes import StepLimits, step_limits
 from dsv3data.training.step import StepResult, as_int64, train_step
 from dsv3data.training.stop import StopRequest
 
@@ -44,6 +46,7 @@ class Run:
     bytes_per_id_V: torch.Tensor  # int64: UTF-8 bytes each id decodes to
     domains: Sequence[str]
     progress: Progress
+    average: WeightAverage | None
     out: Path
     sink: Sink
     meter: Meter = field(default_factory=Meter)  # of this process: steps, and tokens
@@ -76,16 +79,19 @@ def train(run: Run, stop: StopRequest) -> None:
     run.meter = Meter(total=config.steps - progress.step)
     run.sink.phase("train", total=config.steps - progress.step, unit="step")
     while progress.step < config.steps and stop.signal_name is None:
-        watch = Stopwatch()
-        batch = run.stream.next(config.batch_rows)
-        data_wait_s = watch.lap()
         values = knobs(config, step=progress.step, tokens=progress.tokens)
-        result = train_step(run.model, run.optimizer, batch, values, config)
+        watch = Stopwatch()
+        batch = run.stream.next(values.batch_rows)
+        data_wait_s = watch.lap()
+        limits = step_limits(progress.recent, config.spike)
+        result = train_step(run.model, run.optimizer, batch, values, config, limits)
         if not result.skipped and progress.step < started_at + GUARDED_STEPS:
             check_first_steps(run.model, batch, result, values, config)
+        if run.average is not None and not result.skipped:
+            run.average.update(run.model)
         run.meter.advance(1, tokens=result.n_tokens)
-        _count(progress, result)
-        _write_down(run, batch, result, values, data_wait_s)
+        _count(progress, result, config.spike.window)
+        _write_down(run, batch, result, values, limits, data_wait_s)
         if progress.step % config.checkpoint.every == 0 or progress.step == config.steps:
             _save(run)
             saved_at = progress.step
@@ -95,20 +101,27 @@ def train(run: Run, stop: StopRequest) -> None:
         raise _stopped(run, stop)
 
 
-def _count(progress: Progress, result: StepResult) -> None:
+def _count(progress: Progress, result: StepResult, window: int) -> None:
     progress.step += 1
     progress.tokens += result.n_tokens
     progress.skipped_in_row = progress.skipped_in_row + 1 if result.skipped else 0
+    if not result.skipped:
+        progress.recent = [*progress.recent, [result.main_loss, result.grad_norm]][-window:]
 
 
 def _write_down(
-    run: Run, batch: Batch, result: StepResult, values: Knobs, data_wait_s: float
+    run: Run,
+    batch: Batch,
+    result: StepResult,
+    values: Knobs,
+    limits: StepLimits,
+    data_wait_s: float,
 ) -> None:
     record = step_record(run, batch, result, values, data_wait_s)
     run.metrics.append(record)
     run.sink.advance(1, tokens=result.n_tokens)
     if result.skipped:
-        _report_skipped(run, batch, result)
+        _report_skipped(run, batch, result, limits)
     elif run.progress.step % run.config.log_every == 0 or run.progress.step == run.config.steps:
         run.sink.note(step_line(run, record))
 
@@ -134,13 +147,14 @@ def step_record(
             result.row_losses_B, batch.n_tokens, batch.domain_ids, run.domains
         ),
         "bits_per_byte": bits_per_byte(result.main_loss, result.n_targets, n_bytes),
+        "rows": len(batch.n_tokens),
         "lr": values.lr,
         "grad_norm": result.grad_norm,
         "tokens_per_s": run.meter.rate("tokens"),
         "data_wait_s": data_wait_s,
         "max_violation": max(violations, default=0.0),
         "max_violation_by_layer": violations,
-        "skipped": result.skipped,
+        "skipped": bool(result.skipped),
     }
 
 
@@ -154,25 +168,29 @@ def step_line(run: Run, record: dict[str, Any]) -> str:
     )
 
 
-def _report_skipped(run: Run, batch: Batch, result: StepResult) -> None:
-    """Name the rows; stop when it happens too often in a row."""
+def _report_skipped(run: Run, batch: Batch, result: StepResult, limits: StepLimits) -> None:
+    """Name the rows and what each lost; stop when it happens too often in a row."""
     row_ids = batch.row_ids.tolist()
     run.skipped_steps.append(
         {
             "step": run.progress.step,
+            "reason": result.skipped,
             "loss": result.loss,
             "grad_norm": result.grad_norm,
+            "loss_limit": limits.loss,
+            "grad_norm_limit": limits.grad_norm,
             "row_ids": row_ids,
             "row_losses": [finite_or_none(loss) for loss in result.row_losses_B.tolist()],
         }
     )
     run.sink.note(
-        f"WARNING step {run.progress.step} skipped: loss {result.loss}, gradient norm "
-        f"{result.grad_norm} (rows {row_ids}); weights unchanged"
+        f"WARNING step {run.progress.step} skipped ({result.skipped}): loss {result.loss}, "
+        f"gradient norm {result.grad_norm} (rows {row_ids}); weights unchanged"
     )
     if run.progress.skipped_in_row >= run.config.max_skipped_in_row:
         raise BadInput(
-            f"{run.progress.skipped_in_row} steps in a row had no finite loss and gradient",
+            f"{run.progress.skipped_in_row} steps in a row had a loss or gradient that is not "
+            "finite or far beyond those before",
             where=f"step {run.progress.step}, rows {row_ids} ({run.skipped_steps.path})",
             effect="training stopped; no skipped step changed a weight, checkpoints are intact",
             fix="lower optimizer.lr, or look at these rows with `dsv3data inspect`",
@@ -181,7 +199,9 @@ def _report_skipped(run: Run, batch: Batch, result: StepResult) -> None:
 
 def _save(run: Run) -> None:
     run.progress.loader = dict(run.stream.state())
-    path = save_checkpoint(run.checkpoints, run.model, run.optimizer, run.progress, run.config)
+    path = save_checkpoint(
+        run.checkpoints, run.model, run.optimizer, run.progress, run.config, run.average
+    )
     run.sink.note(f"saved {path}")
 
 

@@ -17,7 +17,9 @@ _FIRST, _SECOND, _COUNT = "first_moment.", "second_moment.", "steps"
 
 
 class AdamW:
-    """fp32 moments; matrices decay, one-dimensional weights (norms) do not.
+    """Matrices decay, one-dimensional weights (norms) do not.
+
+    Moments are kept in fp32 or BF16 [§3.3.3] and updated in fp32.
 
     The router biases are buffers: no gradient and no decay ever reaches them.
     """
@@ -27,8 +29,8 @@ class AdamW:
     ) -> None:
         self.config = config
         self.parameters = dict(named_parameters)
-        self.first_moments = {n: torch.zeros_like(p.data) for n, p in self.parameters.items()}
-        self.second_moments = {n: torch.zeros_like(p.data) for n, p in self.parameters.items()}
+        self.first_moments = self._zeros()
+        self.second_moments = self._zeros()
         self.n_steps = 0
 
     @torch.no_grad()
@@ -60,11 +62,19 @@ class AdamW:
             self.second_moments[name].copy_(tensors[_SECOND + name])
         self.n_steps = int(tensors[_COUNT])
 
+    def _zeros(self) -> dict[str, Tensor]:
+        kind = torch.bfloat16 if self.config.moments == "bf16" else None  # that of the weights
+        return {name: torch.zeros_like(p.data, dtype=kind) for name, p in self.parameters.items()}
+
     def _update(self, name: str, parameter: Tensor, gradient: Tensor, lr: float) -> None:
         config = self.config
-        first, second = self.first_moments[name], self.second_moments[name]
+        kept_first, kept_second = self.first_moments[name], self.second_moments[name]
+        # Themselves, if they are of the parameter's kind.
+        first, second = kept_first.to(parameter.dtype), kept_second.to(parameter.dtype)
         first.lerp_(gradient, 1 - config.beta1)
         second.mul_(config.beta2).addcmul_(gradient, gradient, value=1 - config.beta2)
+        kept_first.copy_(first)
+        kept_second.copy_(second)
         # Both moments start at 0; dividing by these makes them unbiased.
         first_share = 1 - config.beta1**self.n_steps
         second_share = 1 - config.beta2**self.n_steps

@@ -22,9 +22,11 @@ from dsv3data.model.transformer import Transformer
 from dsv3data.training.checkpoint import Progress, resume
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.data import Dataset, Stream
+from dsv3data.training.ema import WeightAverage
 from dsv3data.training.loop import Run, train
 from dsv3data.training.metrics import mean_of
 from dsv3data.training.optimizer import AdamW
+from dsv3data.training.schedule import planned_tokens
 from dsv3data.training.stop import StopRequest
 
 SUMMARY_STEPS = 10
@@ -139,13 +141,14 @@ def describe(config: TrainConfig) -> list[str]:
     context = config.model.context
     flop = flop_per_token(config.model, context=context, mtp=True)
     step_tokens = config.batch_rows * context
+    moment_bytes = 2 if config.optimizer.moments == "bf16" else 4
     return [
         f"model: {size.total:,} parameters ({size.main:,} main, {size.mtp:,} MTP), "
         f"{size.active:,} active per token",
-        f"memory: {training_bytes(config.model) / 2**30:,.2f} GiB for fp32 weights, gradients and "
-        "Adam moments, activations beside",
+        f"memory: {training_bytes(config.model, moment_bytes) / 2**30:,.2f} GiB for fp32 weights, "
+        f"gradients and {config.optimizer.moments} Adam moments, activations beside",
         f"step: {config.batch_rows} rows of {context:,} tokens, {flop * step_tokens:.2e} FLOP; "
-        f"{config.steps:,} steps are {config.steps * step_tokens:,} tokens",
+        f"{config.steps:,} steps are {planned_tokens(config):,} tokens",
     ]
 
 
@@ -155,6 +158,7 @@ def _prepare(
     """Model, moments and stream at the newest checkpoint, or at the beginning."""
     model = Transformer(config.model)
     optimizer = AdamW(model.named_parameters(), config.optimizer)
+    average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
     run = Run(
         config=config,
         model=model,
@@ -163,13 +167,18 @@ def _prepare(
         bytes_per_id_V=_bytes_per_id(dataset, config),
         domains=dataset.domains,
         progress=Progress(),
+        average=average,
         out=out,
         sink=sink,
     )
-    progress = resume(run.checkpoints, model, optimizer, config, sink, strict=strict)
+    progress = resume(
+        run.checkpoints, model, optimizer, config, sink, strict=strict, average=average
+    )
     if progress is None:
         torch.manual_seed(config.seed)
         init_weights(model, config.seed)
+        if average is not None:
+            average.restore(model.state_dict())
     else:
         stream.restore(progress.loader)
         run.progress = progress

@@ -21,6 +21,7 @@ from dsv3data.training.data import Batch
 from dsv3data.training.loss import TargetCounts, compute_losses
 from dsv3data.training.optimizer import AdamW
 from dsv3data.training.schedule import Knobs
+from dsv3data.training.spikes import StepLimits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class StepResult:
     n_tokens: int  # valid tokens of the batch
     n_targets: int
     bias_shift: float  # largest move of a router bias; gamma unless every load was even
-    skipped: bool  # nothing was changed: not weights, not moments, not biases
+    skipped: str  # why nothing was changed (not weights, not moments, not biases); "" if it was
 
 
 def train_step(
@@ -46,8 +47,10 @@ def train_step(
     batch: Batch,
     knobs: Knobs,
     config: TrainConfig,
+    limits: StepLimits,
 ) -> StepResult:
-    """Update model and optimizer in place; leave both bitwise alone if a number is not finite."""
+    """Update model and optimizer in place; leave both bitwise alone if a number is not finite or
+    beyond its limit."""
     optimizer.zero_grad()
     lengths_B = as_int64(batch.n_tokens)
     counts = TargetCounts.of(lengths_B)
@@ -55,9 +58,13 @@ def train_step(
     # Clips gradients only; a norm that is not finite leaves them useless, and unused.
     grad_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip))
     loss, main_loss, mtp_loss, balance_loss = parts.tolist()
-    finite = math.isfinite(loss) and math.isfinite(grad_norm)
+    skipped = ""
+    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        skipped = "not finite"
+    elif not limits.allow(main_loss, grad_norm):
+        skipped = "spike"
     bias_shift = 0.0
-    if finite:
+    if not skipped:
         optimizer.step(knobs.lr)
         bias_shift = _update_biases(model, loads, knobs.gamma)
     return StepResult(
@@ -71,7 +78,7 @@ def train_step(
         n_tokens=int(lengths_B.sum()),
         n_targets=counts.main,
         bias_shift=bias_shift,
-        skipped=not finite,
+        skipped=skipped,
     )
 
 

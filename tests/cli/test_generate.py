@@ -57,6 +57,9 @@ def test_refusals(run: Path, tiny_tokenizer: Path, tmp_path: Path) -> None:
     cold = generate(run, tiny_tokenizer, "--prompt", "x", "--temperature", "-1")
     assert cold.code == 3
     assert "temperature must be" in cold.err
+    last = generate(run, tiny_tokenizer, "--prompt", "x", "--average")
+    assert last.code == 3
+    assert "the checkpoint has no average of the weights" in last.err
     empty = generate(run, tiny_tokenizer, "--prompt", "")
     assert empty.code == 3
     assert "do not fit" in empty.err

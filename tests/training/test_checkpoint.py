@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from dsv3data.contracts.config import config_hash
 from dsv3data.contracts.errors import BadConfig, BadInput, EnvironmentFault, IntegrityError
 from dsv3data.training.checkpoint import list_checkpoints, load_weights, verify_checkpoint
+from dsv3data.training.ema import WeightAverage
 from tiny_training import CONFIG, MODEL, Notes, train_tiny
 
 
@@ -23,10 +25,10 @@ def flip(path: Path, position: int = -1) -> None:
 
 
 def rewrite_state(path: Path, **changes: object) -> None:
-    """A state.json that is valid again after a change."""
+    """A state.json that is valid again after changes; `...` removes a key."""
     state = json.loads((path / "state.json").read_text())
     del state["state_sha256"]
-    state |= changes
+    state = {key: value for key, value in (state | changes).items() if value is not ...}
     (path / "state.json").write_text(json.dumps(state | {"state_sha256": config_hash(state)}))
 
 
@@ -48,7 +50,7 @@ def test_only_the_newest_k_stay(tmp_path: Path) -> None:
 def test_state_says_what_it_belongs_to(tmp_path: Path) -> None:
     train_tiny(tmp_path, steps=4)
     state = verify_checkpoint(newest(tmp_path))
-    assert (state["step"], state["format"]) == (4, 1)
+    assert (state["step"], state["format"]) == (4, 2)
     assert state["loader"] == {"root": "fake-root", "seed": 0, "consumed": 16}
     assert state["config"]["model"]["d_model"] == 16
     assert state["torch"] == torch.__version__
@@ -156,10 +158,10 @@ def test_other_changes_of_the_config_are_named_and_allowed(tmp_path: Path) -> No
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     train_tiny(tmp_path, steps=4)
-    rewrite_state(newest(tmp_path), format=2)
+    rewrite_state(newest(tmp_path), format=3)
     with pytest.raises(BadInput) as caught:
         train_tiny(tmp_path, steps=8)
-    assert caught.value.what == "the checkpoint has format 2; this version reads 1"
+    assert caught.value.what == "the checkpoint has format 3; this version reads 2"
     assert caught.value.fix == "upgrade dsv3data, or start over with --fresh"
 
 
@@ -206,3 +208,47 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     (left / "model.safetensors").write_bytes(b"half")
     train_tiny(tmp_path, steps=8)
     assert not left.exists()
+
+
+def test_a_checkpoint_of_format_1_is_read(tmp_path: Path) -> None:
+    train_tiny(tmp_path, steps=4)
+    rewrite_state(newest(tmp_path), format=1, recent=...)
+    train_tiny(tmp_path, steps=8)
+    assert newest(tmp_path).name == "step-00000008"
+
+
+# The moving average of the weights
+
+
+def test_the_average_follows_the_weights_and_resumes_bitwise(tmp_path: Path) -> None:
+    train_tiny(tmp_path / "whole", steps=8, ema_decay=0.5)
+    train_tiny(tmp_path / "parts", steps=4, ema_decay=0.5)
+    train_tiny(tmp_path / "parts", steps=8, ema_decay=0.5)
+    whole, parts = (
+        load_weights(newest(tmp_path / name), average=True) for name in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    weights = load_weights(newest(tmp_path / "whole"))
+    assert whole.keys() == weights.keys()
+    assert not torch.equal(whole["head.weight"], weights["head.weight"])
+
+
+def test_the_average_is_its_recursion() -> None:
+    model = nn.Linear(3, 2, bias=False)
+    average = WeightAverage(model, 0.9)
+    expected = model.weight.detach().clone()
+    for _ in range(5):
+        with torch.no_grad():
+            model.weight += 1.0
+        average.update(model)
+        expected = 0.9 * expected + 0.1 * model.weight.detach()
+    torch.testing.assert_close(average.state()["weight"], expected)
+
+
+def test_a_run_without_an_average_says_so(tmp_path: Path) -> None:
+    train_tiny(tmp_path, steps=4)
+    with pytest.raises(BadInput, match="the checkpoint has no average of the weights"):
+        load_weights(newest(tmp_path), average=True)
+    # One that begins to keep it starts from the weights.
+    train_tiny(tmp_path, steps=8, ema_decay=0.5)
+    assert load_weights(newest(tmp_path), average=True)

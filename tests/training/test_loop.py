@@ -113,7 +113,9 @@ def test_a_skipped_step_names_its_rows_and_training_goes_on(
     assert [line["step"] for line in skipped] == [2, 4]
     assert skipped[0]["row_ids"] == [4, 5, 6, 7]
     assert skipped[0]["loss"] is None
-    assert "WARNING step 2 skipped: loss nan" in notes.text
+    assert skipped[0]["reason"] == "not finite"
+    assert len(skipped[0]["row_losses"]) == 4
+    assert "WARNING step 2 skipped (not finite): loss nan" in notes.text
     assert records(tmp_path / "metrics.jsonl")[1]["skipped"] is True
 
 
@@ -123,7 +125,9 @@ def test_three_skipped_steps_in_a_row_stop_the_run(
     spoil_steps(monkeypatch, {3, 5, 6, 7})
     with pytest.raises(BadInput) as caught:
         train_tiny(tmp_path, steps=20)
-    assert caught.value.what == "3 steps in a row had no finite loss and gradient"
+    assert caught.value.what.startswith(
+        "3 steps in a row had a loss or gradient that is not finite"
+    )
     assert caught.value.where.startswith("step 7, rows [24, 25, 26, 27]")
     assert "no skipped step changed a weight" in caught.value.effect
     assert list_checkpoints(tmp_path / "checkpoints")[0].name == "step-00000004"

@@ -91,3 +91,19 @@ def test_first_step_has_the_size_of_the_learning_rate(scale: float) -> None:
     weight.grad = torch.full((4, 4), scale)
     AdamW([("weight", weight)], CONFIG).step(0.01)
     torch.testing.assert_close(weight.data, torch.full((4, 4), -0.01), rtol=0.02, atol=0.0)
+
+
+def test_moments_in_bf16_stay_near_those_in_fp32() -> None:
+    moved = {}
+    for kind in ("fp32", "bf16"):
+        parameter = nn.Parameter(torch.ones(64, 8))
+        optimizer = AdamW([("w", parameter)], OptimizerConfig(lr=0.01, moments=kind))
+        generator = torch.Generator().manual_seed(5)
+        for _ in range(50):
+            parameter.grad = 1 + torch.randn(64, 8, generator=generator)
+            optimizer.step(0.01)
+        moved[kind] = parameter.detach() - 1
+        kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
+        assert optimizer.second_moments["w"].dtype == kinds[kind]
+    error = (moved["bf16"] - moved["fp32"]).norm() / moved["fp32"].norm()
+    assert 0 < error < 0.01

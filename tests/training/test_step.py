@@ -17,6 +17,7 @@ from dsv3data.training.config import BalanceConfig
 from dsv3data.training.guards import check_first_steps
 from dsv3data.training.optimizer import AdamW
 from dsv3data.training.schedule import knobs
+from dsv3data.training.spikes import NO_LIMITS, StepLimits
 from dsv3data.training.step import StepResult, train_step
 from fake_training_data import FakeBatch, FakeDataset, FakeStream
 from tiny_training import CONFIG
@@ -42,7 +43,8 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch() -> None:
     results = {}
     for rows in (0, 4, 1):
         model, optimizer, batch = fresh_parts()
-        result = train_step(model, optimizer, batch, KNOBS, replace(FILLED, micro_batch_rows=rows))
+        config = replace(FILLED, micro_batch_rows=rows)
+        result = train_step(model, optimizer, batch, KNOBS, config, NO_LIMITS)
         gradients = [parameter.grad.clone() for parameter in model.parameters()]
         results[rows] = (result, gradients)
     whole, gradients = results[0]
@@ -57,7 +59,7 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch() -> None:
 
 def test_a_step_lowers_the_loss_and_moves_the_biases() -> None:
     model, optimizer, batch = fresh_parts()
-    results = [train_step(model, optimizer, batch, KNOBS, FILLED) for _ in range(8)]
+    results = [train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS) for _ in range(8)]
     assert results[-1].loss < results[0].loss - 0.1
     assert all(result.bias_shift == pytest.approx(KNOBS.gamma) for result in results)
 
@@ -68,11 +70,11 @@ def test_a_number_that_is_not_finite_leaves_everything_bitwise_alone(
     where: str, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, optimizer, batch = fresh_parts()
-    train_step(model, optimizer, batch, KNOBS, FILLED)  # moments exist
+    train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS)  # moments exist
     before = snapshot(model, optimizer)
     spoil(where, value, model, monkeypatch)
-    result = train_step(model, optimizer, batch, KNOBS, FILLED)
-    assert result.skipped
+    result = train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS)
+    assert result.skipped == "not finite"
     assert not (math.isfinite(result.loss) and math.isfinite(result.grad_norm))
     after = snapshot(model, optimizer)
     assert after.keys() == before.keys()
@@ -101,9 +103,20 @@ def checked(result: StepResult, model: Transformer, batch: FakeBatch, **changes:
     check_first_steps(model, batch, result, KNOBS, replace(FILLED, **changes))
 
 
+@pytest.mark.parametrize("limits", [StepLimits(loss=4.0), StepLimits(grad_norm=1e-3)], ids=str)
+def test_a_spike_leaves_everything_bitwise_alone(limits: StepLimits) -> None:
+    model, optimizer, batch = fresh_parts()
+    train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS)
+    before = snapshot(model, optimizer)
+    result = train_step(model, optimizer, batch, KNOBS, FILLED, limits)
+    assert result.skipped == "spike"
+    after = snapshot(model, optimizer)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
 def test_a_healthy_step_passes_the_guards() -> None:
     model, optimizer, batch = fresh_parts()
-    checked(train_step(model, optimizer, batch, KNOBS, FILLED), model, batch)
+    checked(train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS), model, batch)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +128,7 @@ def test_a_healthy_step_passes_the_guards() -> None:
 )
 def test_a_dead_term_is_found(spoiled: dict[str, float], message: str) -> None:
     model, optimizer, batch = fresh_parts()
-    result = train_step(model, optimizer, batch, KNOBS, FILLED)
+    result = train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS)
     with pytest.raises(Dsv3DataError) as caught:
         checked(replace(result, **spoiled), model, batch)
     assert caught.value.what == message
@@ -126,21 +139,21 @@ def test_a_dead_term_is_found(spoiled: dict[str, float], message: str) -> None:
 
 def test_a_balance_loss_of_0_is_fine_when_alpha_is_0() -> None:
     model, optimizer, batch = fresh_parts()
-    result = train_step(model, optimizer, batch, KNOBS, FILLED)
+    result = train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS)
     off = BalanceConfig(gamma=0.01, alpha=0.0)
     checked(replace(result, balance_loss=0.0), model, batch, balance=off)
 
 
 def test_biases_that_never_move_are_found() -> None:
     model, optimizer, batch = fresh_parts()
-    result = train_step(model, optimizer, batch, replace(KNOBS, gamma=0.0), FILLED)
+    result = train_step(model, optimizer, batch, replace(KNOBS, gamma=0.0), FILLED, NO_LIMITS)
     with pytest.raises(Dsv3DataError, match="no router bias moved although the load is uneven"):
         checked(result, model, batch)
 
 
 def test_a_load_counted_twice_is_found() -> None:
     model, optimizer, batch = fresh_parts()
-    result = train_step(model, optimizer, batch, KNOBS, FILLED)
+    result = train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS)
     doubled = tuple(load_E * 2 for load_E in result.loads)
     tokens = int(batch.n_tokens.sum())
     with pytest.raises(Dsv3DataError) as caught:

@@ -18,6 +18,7 @@ from dsv3data.training.config import (
     MTPConfig,
     OptimizerConfig,
     ScheduleConfig,
+    SpikeConfig,
     TrainConfig,
 )
 from dsv3data.training.schedule import learning_rate
@@ -62,6 +63,22 @@ def test_bad_values_are_named(changes: dict[str, Any], message: str) -> None:
         TrainConfig(**changes)
     assert caught.value.what.startswith(message)
     assert all((caught.value.where, caught.value.effect, caught.value.fix))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_start_rows": 3}, "batch_start_rows must be from 0 to batch_rows"),
+        ({"batch_rows": 8, "batch_start_rows": 2}, "batch_ramp_tokens must be above 0 with"),
+        ({"batch_ramp_tokens": 5}, "batch_ramp_tokens must be above 0 with"),
+        ({"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\)"),
+        ({"spike": SpikeConfig(z=-1)}, "spike.z must be 0"),
+        ({"spike": SpikeConfig(window=3)}, "spike.window must be at least 4"),
+    ],
+)
+def test_bad_values_of_ramp_average_and_spikes(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadConfig, match=message):
+        TrainConfig(**changes)
 
 
 def test_mtp_weight_may_be_0_without_the_module() -> None:

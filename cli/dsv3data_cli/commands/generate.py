@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--temperature", type=float, help="0 takes the likeliest token.  [default: 0.0]")
 @click.option("--top-p", type=float, help="Draw from the likeliest tokens.  [default: 1.0]")
 @click.option("--seed", type=int, help="Of the draws.  [default: 0]")
+@click.option("--average", is_flag=True, help="Take the moving average of the weights.")
 @click.option(
     "--compare", is_flag=True, help="Generate with and without the MTP module, timed side by side."
 )
@@ -38,6 +39,7 @@ def generate(
     prompt: str,
     suffix: str | None,
     max_tokens: int,
+    average: bool,
     compare: bool,
     output: Output,
     **given: Any,
@@ -59,7 +61,7 @@ def generate(
 
     sampling = load_config(SamplingConfig, None, as_overrides(given))
     vocabulary = load_vocabulary(tokenizer)
-    trained = load_trained(run)
+    trained = load_trained(run, average=average)
     _check_vocabulary(vocabulary, trained.model.config.vocab_size, tokenizer)
     ids = _prompt_ids(vocabulary, prompt, suffix)
     modes = ["guessing", "plain"] if compare else ["guessing"]
