@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Training steps of the tiny model here and of the same model built from `transformers`.
+
+    python benchmarks/train.py RESULTS.json [--steps N] [--rows N] [--context N] [--vocab-size N]
+
+One process, steps taken in turns; a step is forward, backward, clipping and AdamW on the same rows
+of random ids, in fp32 on the CPU. Both have the shapes of configs/tiny.toml without the MTP
+module, which `transformers` does not have. Ours includes the sequence-wise balance loss and the
+update of the router biases, which it does not have either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from dsv3data.contracts.config import load_config
+from dsv3data.model.config import ModelConfig
+from dsv3data.model.init import init_weights
+from dsv3data.model.transformer import Transformer
+from dsv3data.training.config import TrainConfig
+from dsv3data.training.optimizer import AdamW
+from dsv3data.training.schedule import knobs
+from dsv3data.training.spikes import NO_LIMITS
+from dsv3data.training.step import train_step
+
+TINY = Path(__file__).parents[1] / "configs" / "tiny.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Rows as the loader gives them."""
+
+    input_ids: np.ndarray
+    n_tokens: np.ndarray
+    row_ids: np.ndarray
+    domain_ids: np.ndarray
+
+
+def main() -> None:
+    arguments = _arguments()
+    torch.set_num_threads(arguments.threads)
+    config = load_config(TrainConfig, TINY)
+    config = replace(config, batch_rows=arguments.rows, model=replace(config.model, mtp_depth=0))
+    config = config.with_model(vocab_size=arguments.vocab_size, context=arguments.context)
+    batch = _batch(config)
+    steps = {"dsv3data": _ours(config, batch), "transformers": _theirs(config, batch)}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(arguments.steps + 2):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            if number >= 2:
+                seconds[name].append(time.perf_counter() - started)
+    tokens = arguments.rows * arguments.context
+    result = {
+        "machine": _machine(arguments.threads),
+        "arguments": sys.argv[1:],
+        "tokens_per_step": tokens,
+        "step_s": {name: [round(value, 4) for value in values] for name, values in seconds.items()},
+        "tokens_per_s": {
+            name: round(tokens / statistics.median(values)) for name, values in seconds.items()
+        },
+    }
+    ours, theirs = (result["tokens_per_s"][name] for name in ("dsv3data", "transformers"))
+    result["ratio"] = round(ours / theirs, 3)
+    arguments.results.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps({key: result[key] for key in ("tokens_per_s", "ratio")}))
+
+
+def _batch(config: TrainConfig) -> Batch:
+    rows, context = config.batch_rows, config.model.context
+    ids = np.random.default_rng(0).integers(3, config.model.vocab_size, (rows, context))
+    return Batch(
+        input_ids=ids.astype(np.int32),
+        n_tokens=np.full(rows, context, np.int32),
+        row_ids=np.arange(rows),
+        domain_ids=np.zeros(rows, np.int32),
+    )
+
+
+def _ours(config: TrainConfig, batch: Batch) -> Callable[[], None]:
+    model = Transformer(config.model)
+    init_weights(model, 0)
+    optimizer = AdamW(model.named_parameters(), config.optimizer)
+    values = knobs(config, step=100, tokens=0)
+
+    def step() -> None:
+        train_step(model, optimizer, batch, values, config, NO_LIMITS)
+
+    return step
+
+
+def _theirs(config: TrainConfig, batch: Batch) -> Callable[[], None]:
+    torch.manual_seed(0)
+    model = transformers.DeepseekV3ForCausalLM(_their_config(config.model))
+    model.train()
+    shape = config.optimizer
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=shape.lr,
+        betas=(shape.beta1, shape.beta2),
+        weight_decay=shape.weight_decay,
+    )
+    ids = torch.from_numpy(batch.input_ids.astype(np.int64))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), shape.clip)
+        optimizer.step()
+
+    return step
+
+
+def _their_config(config: ModelConfig) -> Any:
+    return transformers.DeepseekV3Config(
+        vocab_size=config.vocab_size,
+        hidden_size=config.d_model,
+        intermediate_size=config.d_ff_dense,
+        moe_intermediate_size=config.d_expert,
+        num_hidden_layers=config.n_layers,
+        num_attention_heads=config.n_heads,
+        num_key_value_heads=config.n_heads,
+        n_shared_experts=config.n_shared_experts,
+        n_routed_experts=config.n_routed_experts,
+        routed_scaling_factor=config.routed_scale,
+        kv_lora_rank=config.kv_lora_rank,
+        q_lora_rank=config.q_lora_rank,
+        qk_rope_head_dim=config.d_qk_rope,
+        qk_nope_head_dim=config.d_qk_nope,
+        v_head_dim=config.d_v,
+        n_group=config.n_groups,
+        topk_group=config.top_k_groups,
+        num_experts_per_tok=config.top_k,
+        first_k_dense_replace=config.n_dense_layers,
+        max_position_embeddings=config.context,
+        rms_norm_eps=config.norm_eps,
+        attn_implementation="sdpa",
+    )
+
+
+def _machine(threads: int) -> dict[str, Any]:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "commit": commit,
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--rows", type=int, default=2)
+    parser.add_argument("--context", type=int, default=1024)
+    parser.add_argument("--vocab-size", type=int, default=17_280)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
