@@ -5,7 +5,7 @@
         [--megabytes 100,400,900,1800] [--memory 512M] [--workers N] [--vocab-size N]
 
 CORPUS is a folder of JSONL files. A part of it is the same share from the front of each file. The
-two phases run as a user would run them, `tokenizer count --memory …` and `tokenizer train --counts`;
+two phases run as a user would: `tokenizer count --memory …`, then `tokenizer train --counts`;
 wall time is that of the whole command, peak memory that of its largest process.
 """
 
