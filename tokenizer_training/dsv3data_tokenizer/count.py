@@ -93,7 +93,8 @@ def count_corpus(
     plan_hash = config_hash({**plan, "input": {}})
     with open_output(out, plan, fresh=fresh, sink=sink):
         sample = _sample(units, config, out, plan_hash, workers, sink)
-        limit = max(_LEAST_LIMIT_BYTES, memory_bytes // (2 * workers))  # export takes as much again
+        # Sorting a table takes up to twice its size beside it.
+        limit = max(_LEAST_LIMIT_BYTES, memory_bytes // (3 * workers))
         tasks = [
             CountUnit(
                 unit=unit,
