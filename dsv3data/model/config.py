@@ -7,6 +7,9 @@ from typing import Literal
 
 from dsv3data.contracts.errors import BadConfig
 
+# What linear layers and experts multiply in; weights, moments and gradients are fp32 in all.
+Precision = Literal["fp32", "bf16", "fp8"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class YarnConfig:

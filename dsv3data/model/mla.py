@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsv3data.model.config import ModelConfig
+from dsv3data.model.linear import Linear
 from dsv3data.model.norm import RMSNorm
 from dsv3data.model.rope import rotate, softmax_scale
 
@@ -30,15 +31,13 @@ class MLA(nn.Module):
         self.kv_lora_rank = config.kv_lora_rank
         self.softmax_scale = softmax_scale(config)
         d_qk = config.d_qk_nope + config.d_qk_rope
-        self.q_down = nn.Linear(config.d_model, config.q_lora_rank, bias=False)
+        self.q_down = Linear(config.d_model, config.q_lora_rank)
         self.q_norm = RMSNorm(config.q_lora_rank, config.norm_eps)
-        self.q_up = nn.Linear(config.q_lora_rank, config.n_heads * d_qk, bias=False)
-        self.kv_down = nn.Linear(config.d_model, config.kv_lora_rank + config.d_qk_rope, bias=False)
+        self.q_up = Linear(config.q_lora_rank, config.n_heads * d_qk)
+        self.kv_down = Linear(config.d_model, config.kv_lora_rank + config.d_qk_rope)
         self.kv_norm = RMSNorm(config.kv_lora_rank, config.norm_eps)
-        self.kv_up = nn.Linear(
-            config.kv_lora_rank, config.n_heads * (config.d_qk_nope + config.d_v), bias=False
-        )
-        self.out = nn.Linear(config.n_heads * config.d_v, config.d_model, bias=False)
+        self.kv_up = Linear(config.kv_lora_rank, config.n_heads * (config.d_qk_nope + config.d_v))
+        self.out = Linear(config.n_heads * config.d_v, config.d_model, keep_input="e5m6")
 
     def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
         """x [B, T, D] → [B, T, D]; `rope` holds the tables of positions 0..T-1."""

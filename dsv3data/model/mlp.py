@@ -5,15 +5,17 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dsv3data.model.linear import Linear
+
 
 class SwiGLU(nn.Module):
     """down(silu(gate(x)) · up(x)); also the shared experts, as one of their summed width."""
 
     def __init__(self, d_model: int, d_inner: int) -> None:
         super().__init__()
-        self.gate = nn.Linear(d_model, d_inner, bias=False)
-        self.up = nn.Linear(d_model, d_inner, bias=False)
-        self.down = nn.Linear(d_inner, d_model, bias=False)
+        self.gate = Linear(d_model, d_inner)
+        self.up = Linear(d_model, d_inner)
+        self.down = Linear(d_inner, d_model)
 
     def forward(self, x_D: Tensor) -> Tensor:
         y_D: Tensor = self.down(F.silu(self.gate(x_D)) * self.up(x_D))

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsv3data.model.config import ModelConfig
+from dsv3data.kernels.cache import WeightCodes
+from dsv3data.kernels.experts import bf16_experts, fp8_experts
+from dsv3data.model.config import ModelConfig, Precision
 from dsv3data.model.mlp import SwiGLU
 from dsv3data.model.router import Router, Routing
 
@@ -23,9 +25,20 @@ class RoutedExperts(nn.Module):
         experts, width, inner = config.n_routed_experts, config.d_model, config.d_expert
         self.gate_up_EFD = nn.Parameter(torch.empty(experts, 2 * inner, width))
         self.down_EDF = nn.Parameter(torch.empty(experts, width, inner))
+        self.precision: Precision = "fp32"
+        self.codes = (WeightCodes(), WeightCodes())
 
     def forward(self, x_TD: Tensor, routing: Routing) -> Tensor:
-        """Weighted sum of each token's experts, [T, D]; `experts_per_token` is its slow twin.
+        """Weighted sum of each token's experts, [T, D]; `experts_per_token` is its slow twin."""
+        weights = (self.gate_up_EFD, self.down_EDF)
+        if self.precision == "fp8":
+            return fp8_experts(x_TD, routing.experts_TK, routing.weights_TK, *weights, self.codes)
+        if self.precision == "bf16":
+            return bf16_experts(x_TD, routing.experts_TK, routing.weights_TK, *weights)
+        return self._expert_by_expert(x_TD, routing)
+
+    def _expert_by_expert(self, x_TD: Tensor, routing: Routing) -> Tensor:
+        """The layer in fp32.
 
         Visits are sorted by expert, so each expert reads one contiguous slice; both reorderings are
         permutations, so no sum depends on an order of additions.

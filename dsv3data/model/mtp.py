@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dsv3data.model.block import Block
 from dsv3data.model.config import ModelConfig
+from dsv3data.model.linear import Linear
 from dsv3data.model.norm import RMSNorm
 from dsv3data.model.router import Routing
 
@@ -22,7 +23,7 @@ class MTPModule(nn.Module):
         self.input_order = config.mtp_input_order
         self.hidden_norm = RMSNorm(config.d_model, config.norm_eps)
         self.embedding_norm = RMSNorm(config.d_model, config.norm_eps)
-        self.projection = nn.Linear(2 * config.d_model, config.d_model, bias=False)
+        self.projection = Linear(2 * config.d_model, config.d_model)
         self.block = Block(config, dense=False)
         # Not in the paper's equations, but in the released weights (`shared_head.norm`).
         self.final_norm = RMSNorm(config.d_model, config.norm_eps)

@@ -16,4 +16,5 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x_D: Tensor) -> Tensor:
-        return F.rms_norm(x_D, self.weight.shape, self.weight, self.eps)
+        normed_D = F.rms_norm(x_D.float(), self.weight.shape, self.weight, self.eps)
+        return normed_D.to(x_D.dtype)

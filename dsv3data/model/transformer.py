@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsv3data.model.block import Block
-from dsv3data.model.config import ModelConfig
-from dsv3data.model.moe import MoE
+from dsv3data.model.config import ModelConfig, Precision
+from dsv3data.model.linear import Linear
+from dsv3data.model.moe import MoE, RoutedExperts
 from dsv3data.model.mtp import MTPModule
 from dsv3data.model.norm import RMSNorm
 from dsv3data.model.rope import rope_tables
@@ -42,13 +43,14 @@ class Transformer(nn.Module):
         self.final_norm = RMSNorm(config.d_model, config.norm_eps)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.mtp = MTPModule(config) if config.mtp_depth else None
+        self.precision: Precision = "fp32"
 
     def forward(self, ids_BT: Tensor, valid_BT: Tensor | None = None) -> Output:
         """ids int64 [B, T]; `valid_BT` (bool, default all) marks tokens that are not padding."""
         if valid_BT is None:
             valid_BT = torch.ones_like(ids_BT, dtype=torch.bool)
         rope = rope_tables(self.config, ids_BT.shape[1], ids_BT.device)
-        embedded_BTD = self.embedding(ids_BT)
+        embedded_BTD = self.embedding(ids_BT).to(self.stream_dtype)
         x_BTD, routings = embedded_BTD, []
         for block in self.blocks:
             x_BTD, routing = block(x_BTD, rope, valid_BT)
@@ -69,9 +71,22 @@ class Transformer(nn.Module):
             hidden_BTD=hidden_BTD, mtp_hidden_BTD=mtp_hidden_BTD, routings=tuple(routings)
         )
 
+    def set_precision(self, precision: Precision) -> None:
+        """What linear layers and experts multiply in from now on; no weight changes."""
+        self.precision = precision
+        for module in self.modules():
+            if isinstance(module, Linear | RoutedExperts):
+                module.precision = precision
+
+    @property
+    def stream_dtype(self) -> torch.dtype:
+        """Of the activations between layers: fp32 on a CPU, which emulates FP8 and not BF16."""
+        emulated = self.precision == "fp8" and self.embedding.weight.device.type == "cpu"
+        return torch.float32 if self.precision == "fp32" or emulated else torch.bfloat16
+
     def logits(self, hidden_D: Tensor) -> Tensor:
         """The shared output head on any states [..., D] → [..., V]."""
-        return F.linear(hidden_D, self.head.weight)
+        return F.linear(hidden_D, self.head.weight.to(hidden_D.dtype))
 
     def routers(self) -> list[Router]:
         """The routers in the order of `Output.routings`."""

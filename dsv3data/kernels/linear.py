@@ -1,0 +1,101 @@
+"""A linear layer whose three GEMMs run in FP8 [§3.3.1, Fig. 6].
+
+    Fprop   y  = x · wᵀ       x in 1×128, w in 128×128
+    Dgrad   dx = dy · w       dy in 1×128, the same codes of w, transposed
+    Wgrad   dw = dyᵀ · x      dy in 128×1, x from its FP8 cache, re-tiled to 128×1
+
+dy is never in 128×128, which diverges [App. B.2]. The weight gradient is fp32, the rest has the
+dtype of what came in. Legend: T tokens, K input width, N output width.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dsv3data.contracts.errors import BadInput
+from dsv3data.kernels.cache import CacheFormat, WeightCodes, for_weight_gradient, keep
+from dsv3data.kernels.dispatch import matmul_blocks, matmul_rows, operations
+from dsv3data.kernels.formats import Blocks, Rows, whole_tiles
+
+FLOATS = (torch.bfloat16, torch.float32)
+
+
+def fp8_linear(
+    x_K: Tensor, weight_NK: Tensor, codes: WeightCodes, *, keep_input: CacheFormat = "e4m3"
+) -> Tensor:
+    """x [..., K] → [..., N]; `codes` belong to this weight.
+
+    Raises:
+        BadInput: a dtype other than BF16 or FP32, or widths that do not meet.
+    """
+    check_operands(x_K, weight_NK)
+    straight, turned = codes.of(weight_NK)
+    y_TN = _Linear.apply(x_K.flatten(0, -2), weight_NK, straight, turned, keep_input)  # type: ignore[no-untyped-call]
+    return cast(Tensor, y_TN).view(*x_K.shape[:-1], -1)
+
+
+def check_operands(x_K: Tensor, weight_NK: Tensor) -> None:
+    """What the kernels would read wrongly instead of failing."""
+    if x_K.dtype not in FLOATS or weight_NK.dtype not in FLOATS:
+        raise BadInput(
+            f"FP8 layers take BF16 or FP32, not {x_K.dtype} with weights in {weight_NK.dtype}",
+            where=f"input {tuple(x_K.shape)}, weight {tuple(weight_NK.shape)}",
+            effect="nothing was computed",
+            fix="convert before the layer",
+        )
+    if x_K.shape[-1] != weight_NK.shape[-1] or x_K.device != weight_NK.device:
+        raise BadInput(
+            "an FP8 layer's input and weight do not meet: widths or devices differ",
+            where=f"input {tuple(x_K.shape)} on {x_K.device}, "
+            f"weight {tuple(weight_NK.shape)} on {weight_NK.device}",
+            effect="nothing was computed",
+            fix="the last axes of both must be equal",
+        )
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_TK: Tensor,
+        weight_NK: Tensor,
+        straight: Blocks,
+        turned: Blocks,
+        keep_input: CacheFormat,
+    ) -> Tensor:
+        q = operations(x_TK.device).quantise_rows(x_TK, power_of_two=True)
+        ctx.save_for_backward(*keep(x_TK, q, keep_input))
+        ctx.turned, ctx.keep_input, ctx.width = turned, keep_input, q.width
+        return matmul_blocks(q, straight, out_dtype=x_TK.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_TN: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad = operations(grad_TN.device).quantise_rows(grad_TN)
+            grad_x = matmul_blocks(grad, ctx.turned, out_dtype=grad_TN.dtype)
+        if ctx.needs_input_grad[1]:
+            codes, scales_GR = ctx.saved_tensors
+            x_KT = for_weight_gradient(codes, scales_GR, ctx.width, ctx.keep_input)
+            grad_weight = weight_gradient(grad_TN, x_KT)
+        return grad_x, grad_weight, None, None, None
+
+
+def weight_gradient(grad_TN: Tensor, x_KT: Rows) -> Tensor:
+    """fp32 [N, K]: dyᵀ · x, summed over tokens."""
+    grad_NT = operations(grad_TN.device).quantise_columns(grad_TN)
+    starts = _one_segment(whole_tiles(len(grad_TN)), grad_TN.device)
+    return matmul_rows(grad_NT, x_KT, starts)[0]
+
+
+@cache
+def _one_segment(n_slots: int, device: torch.device) -> Tensor:
+    return torch.tensor([0, n_slots], dtype=torch.int32, device=device)

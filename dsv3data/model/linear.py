@@ -1,0 +1,33 @@
+"""The linear layer of attention and feed-forward, in the precision that training asks for.
+
+Embedding, output head, router, norms and the attention core are not made of it: they stay in BF16
+or FP32 [§3.3.1]. Legend: K input width, N output width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dsv3data.kernels.cache import CacheFormat, WeightCodes
+from dsv3data.kernels.linear import fp8_linear
+from dsv3data.model.config import Precision
+
+
+class Linear(nn.Linear):
+    """x · weightᵀ without bias; the weight is fp32 in every precision."""
+
+    def __init__(self, d_in: int, d_out: int, *, keep_input: CacheFormat = "e4m3") -> None:
+        super().__init__(d_in, d_out, bias=False)
+        self.precision: Precision = "fp32"
+        self.keep_input = keep_input
+        self.codes = WeightCodes()
+
+    def forward(self, x_K: Tensor) -> Tensor:
+        """[..., K] → [..., N] in x's dtype."""
+        if self.precision == "fp8":
+            return fp8_linear(x_K, self.weight, self.codes, keep_input=self.keep_input)
+        if self.precision == "bf16":
+            return F.linear(x_K.to(torch.bfloat16), self.weight.to(torch.bfloat16))
+        return F.linear(x_K, self.weight)

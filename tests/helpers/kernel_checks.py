@@ -1,0 +1,248 @@
+"""Every kernel against its twin in `reference.py`: on a GPU, or in Triton's interpreter.
+
+    TRITON_INTERPRET=1 python tests/helpers/kernel_checks.py cpu [SEED …]
+    python tests/helpers/kernel_checks.py cuda [SEED …]
+
+Prints a line of JSON per check and seed; exits 1 if one failed. Needs torch and Triton alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dsv3data.kernels import reference
+from dsv3data.kernels.device import launch
+from dsv3data.kernels.formats import (
+    E4M3,
+    E5M6,
+    Blocks,
+    Rows,
+    e5m6_bytes,
+    e5m6_values,
+    round_to,
+    to_e4m3,
+)
+from dsv3data.kernels.segments import segments_of
+
+# A sum of fp32 in another order; exp and sigmoid of another library.
+SAME_SUM, SAME_FUNCTION = 2e-5, 1e-2
+
+
+class Draw:
+    """Random matrices of awkward sizes on one device."""
+
+    def __init__(self, device: str, seed: int) -> None:
+        self.device = device
+        self.generator = torch.Generator().manual_seed(seed)
+        self.largest = 300 if device == "cuda" else 40
+
+    def size(self, largest: int | None = None) -> int:
+        return int(torch.randint(1, (largest or self.largest) + 1, (), generator=self.generator))
+
+    def integers(self, below: int, *shape: int) -> Tensor:
+        return torch.randint(0, below, shape, generator=self.generator).to(self.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator).to(self.device)
+
+    def rough(self, rows: int, columns: int) -> Tensor:
+        """Magnitudes over many binades, and every special tile."""
+        x = self.normal(rows, columns) * torch.exp2(6 * self.normal(rows, columns))
+        specials = (0.0, 1e-42, -3e-39, 448.0, 3e38, float("nan"), float("inf"))
+        for row, value in zip(range(rows), specials, strict=False):
+            x[row, : 1 + columns // 2] = value
+        return x
+
+    def sources(self, rows: int) -> Tensor:
+        return self.integers(rows + 1, self.size()) - 1
+
+
+def same_codes(found: Rows | Blocks, expected: Rows | Blocks, *, share: float = 0.0) -> None:
+    """Equal codes, except for a share that rounding of a function's last bit may move."""
+    if isinstance(found, Rows) and isinstance(expected, Rows):
+        pairs = (found.codes_RC, expected.codes_RC), (found.scales_GR, expected.scales_GR)
+        assert found.width == expected.width
+    else:
+        assert isinstance(found, Blocks)
+        assert isinstance(expected, Blocks)
+        pairs = (found.codes_ERC, expected.codes_ERC), (found.scales_Erg, expected.scales_Erg)
+        assert (found.height, found.width) == (expected.height, expected.width)
+    (codes, others), (scales, other_scales) = pairs
+    assert codes.shape == others.shape
+    assert scales.shape == other_scales.shape
+    differing = int((codes.view(torch.uint8) != others.view(torch.uint8)).sum())
+    assert differing <= share * codes.numel(), f"{differing} of {codes.numel()} codes differ"
+    torch.testing.assert_close(scales, other_scales, rtol=share, atol=0, equal_nan=True)
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
+    assert found.shape == expected.shape
+    size = expected.double().nan_to_num().norm()
+    torch.testing.assert_close(found.isnan(), expected.isnan())
+    distance = (found.double() - expected.double()).nan_to_num().norm()
+    assert distance <= tolerance * size, f"relative distance {float(distance / size):.2e}"
+
+
+def check_quantise_rows(draw: Draw) -> None:
+    x = draw.rough(draw.size(), draw.size(300))
+    for power_of_two in (False, True):
+        for source in (None, draw.sources(len(x))):
+            arguments = {"power_of_two": power_of_two, "source_P": source}
+            found = launch.quantise_rows(x, **arguments)
+            same_codes(found, reference.quantise_rows(x, **arguments))
+
+
+def check_quantise_rows_of_other_layouts(draw: Draw) -> None:
+    x = draw.normal(draw.size(), 2 * draw.size(200))
+    for view in (x.T, x[::2], x[:, ::2], x[:, 1:], x.bfloat16()):
+        same_codes(launch.quantise_rows(view), reference.quantise_rows(view))
+
+
+def check_quantise_columns(draw: Draw) -> None:
+    x = draw.rough(draw.size(300), draw.size(100))
+    for source in (None, draw.sources(len(x))):
+        for power_of_two in (False, True):
+            arguments = {"power_of_two": power_of_two, "source_P": source}
+            found = launch.quantise_columns(x, **arguments)
+            same_codes(found, reference.quantise_columns(x, **arguments))
+
+
+def check_retile(draw: Draw) -> None:
+    q = reference.quantise_rows(draw.rough(draw.size(300), draw.size(200)), power_of_two=True)
+    for source in (None, draw.sources(q.n_rows)):
+        same_codes(launch.retile(q, source_P=source), reference.retile(q, source_P=source))
+
+
+def check_quantise_blocks(draw: Draw) -> None:
+    w = draw.normal(2, draw.size(200), draw.size(200))
+    w[0, 0, 0], w[1] = float("nan"), w[1] * 1e-40
+    pairs = zip(launch.quantise_blocks(w), reference.quantise_blocks(w), strict=True)
+    for found, expected in pairs:
+        same_codes(found, expected)
+
+
+def check_swiglu_quantise(draw: Draw) -> None:
+    rows, width = draw.size(), draw.size(200)
+    h, weights = draw.normal(rows, 2 * width), draw.normal(rows)
+    for chosen in (None, weights):
+        found = launch.swiglu_quantise(h, chosen)
+        same_codes(found, reference.swiglu_quantise(h, chosen), share=SAME_FUNCTION)
+
+
+def check_swiglu_backward(draw: Draw) -> None:
+    rows, width = draw.size(), draw.size(200)
+    h = reference.quantise_rows(draw.normal(rows, 2 * width), power_of_two=True)
+    arguments = (draw.normal(rows, width), draw.normal(rows))
+    found = launch.swiglu_backward(h, *arguments)
+    for one, other in zip(found, reference.swiglu_backward(h, *arguments), strict=True):
+        close(one, other, SAME_SUM)
+
+
+def check_rmsnorm_quantise(draw: Draw) -> None:
+    x, weight = draw.normal(draw.size(), width := draw.size(300)), draw.normal(width)
+    found = launch.rmsnorm_quantise(x, weight, 1e-6)
+    same_codes(found, reference.rmsnorm_quantise(x, weight, 1e-6), share=SAME_FUNCTION)
+
+
+def check_combine(draw: Draw) -> None:
+    x = draw.normal(draw.size(), draw.size(600))
+    slots = draw.integers(len(x), draw.size(), 3)
+    assert torch.equal(launch.combine(x, slots), reference.combine(x, slots))
+
+
+def check_matmul_blocks(draw: Draw) -> None:
+    k, n = draw.size(300), draw.size(200)
+    x = draw.normal(draw.size(200), k)
+    x[0, 0] = float("nan")
+    a, (b, turned) = reference.quantise_rows(x), reference.quantise_blocks(draw.normal(1, n, k))
+    back = reference.quantise_rows(draw.normal(len(x), n))
+    for left, right in ((a, b), (back, turned)):
+        expected = reference.matmul_blocks(left, right, out_dtype=torch.float32)
+        for tile in launch.TILES:
+            found = launch.matmul_blocks(left, right, out_dtype=torch.float32, tile=tile)
+            close(found, expected, SAME_SUM)
+
+
+def check_grouped(draw: Draw) -> None:
+    """Forward, input gradient and weight gradient, for even and very uneven routings."""
+    d, f, experts, top_k = draw.size(200), draw.size(200), 5, 2
+    tokens = draw.size()
+    even = draw.integers(experts, tokens, top_k)
+    for chosen in (even, torch.full_like(even, 3), even.clamp(min=2)):
+        segments = segments_of(chosen, experts)
+        x, grad = draw.normal(tokens, d), draw.normal(tokens, f)
+        source = segments.token_of_slot_P
+        a = reference.quantise_rows(x, source_P=source)
+        back = reference.quantise_rows(grad, source_P=source)
+        straight, turned = reference.quantise_blocks(draw.normal(experts, f, d))
+        for tile in launch.TILES[:3]:
+            for left, right in ((a, straight), (back, turned)):
+                arguments = {"tile_experts": segments.tile_experts, "out_dtype": torch.float32}
+                found = launch.matmul_blocks(left, right, **arguments, tile=tile)
+                close(found, reference.matmul_blocks(left, right, **arguments), SAME_SUM)
+            columns = [reference.quantise_columns(y, source_P=source) for y in (grad, x)]
+            found = launch.matmul_rows(*columns, segments.starts_E1, tile=tile)
+            close(found, reference.matmul_rows(*columns, segments.starts_E1), SAME_SUM)
+
+
+def check_no_rows(draw: Draw) -> None:
+    x = draw.normal(0, 130)
+    same_codes(launch.quantise_rows(x), reference.quantise_rows(x))
+    columns = launch.quantise_columns(x)
+    weights, _ = launch.quantise_blocks(draw.normal(1, 7, 130))
+    out = launch.matmul_blocks(launch.quantise_rows(x), weights, out_dtype=torch.float32)
+    assert out.shape == (0, 7)
+    starts = torch.zeros(2, dtype=torch.int32, device=draw.device)
+    assert not launch.matmul_rows(columns, columns, starts).any()
+
+
+def check_casts(draw: Draw) -> None:
+    """The device's own cast, and both formats, against their definition."""
+    x = (draw.normal(1000, 64) * torch.exp2(4 * draw.normal(1000, 64))).clamp(-500, 500)
+    assert torch.equal(to_e4m3(x).float(), round_to(x, E4M3))
+    assert torch.equal(e5m6_values(e5m6_bytes(x)), round_to(x, E5M6))
+
+
+CHECKS: tuple[Callable[[Draw], None], ...] = (
+    check_casts,
+    check_quantise_rows,
+    check_quantise_rows_of_other_layouts,
+    check_quantise_columns,
+    check_retile,
+    check_quantise_blocks,
+    check_swiglu_quantise,
+    check_swiglu_backward,
+    check_rmsnorm_quantise,
+    check_combine,
+    check_matmul_blocks,
+    check_grouped,
+    check_no_rows,
+)
+
+
+def main() -> int:
+    device, seeds = sys.argv[1], [int(seed) for seed in sys.argv[2:]] or [0]
+    torch.set_num_threads(1)
+    failed = 0
+    for seed in seeds:
+        for check in CHECKS:
+            record = {"check": check.__name__, "seed": seed, "device": device, "passed": True}
+            try:
+                check(Draw(device, seed))
+            except Exception as error:
+                failed += 1
+                traceback.print_exc()
+                record |= {"passed": False, "error": f"{type(error).__name__}: {error}"[:2000]}
+            sys.stdout.write(json.dumps(record) + "\n")
+            sys.stdout.flush()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
