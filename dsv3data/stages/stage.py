@@ -21,6 +21,7 @@ class Stage:
         measure: what the sizes of its units count, "B" or "tokens".
         plan: as the ledger and the manifest hold it.
         publish: records of all units, in order → the published manifest.
+        facts: records of all units → what run.json says of how they were done.
         check: raises if the published manifest is not what the user allows.
     """
 
@@ -30,6 +31,7 @@ class Stage:
     plan: Mapping[str, Any]
     units: Sequence[UnitTask]
     publish: Callable[[Sequence[UnitRecord]], Manifest]
+    facts: Callable[[Sequence[UnitRecord]], Mapping[str, Any]]
     check: Callable[[Manifest], None]
 
     @property

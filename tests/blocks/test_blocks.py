@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -122,3 +125,19 @@ def test_ranks_that_did_not_run_are_missed(tiny_tokenizer: Path, tmp_path: Path)
         list(step.run())
     with pytest.raises(BadConfig, match=r"stream: 3 tasks → 4 tasks"):
         list(PublishTokens(tiny_tokenizer, out, tasks=4).run())
+
+
+def test_the_example_of_the_page_runs(
+    tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "corpus").symlink_to(tiny_corpus)
+    (tmp_path / "tokenizer").symlink_to(tiny_tokenizer)
+    subprocess.run([sys.executable, "-c", example], cwd=tmp_path, check=True, capture_output=True)
+    documents = verify(tmp_path / "filtered", sink=NullSink()).facts["documents"]
+    assert 0 < documents < len(documents_in_lines(tiny_corpus))
+
+
+def documents_in_lines(corpus: Path) -> list[bytes]:
+    return [line for path in corpus.iterdir() for line in path.read_bytes().splitlines()]

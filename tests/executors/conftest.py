@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from run_cli import run_cli
+from dsv3data.packing.config import PackConfig
+from tiny_data import pack_tiny, tokenize_tiny
 
 MEGABYTES = 3
+UNIT_BYTES = 1 << 18
 
 
 @pytest.fixture(scope="session")
@@ -30,28 +32,31 @@ def python_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tokenize_words(python_corpus: Path, tiny_tokenizer: Path) -> list[str | Path]:
     """The command, less --out and the executor: 13 units or so."""
-    return ["tokenize", python_corpus, "--tokenizer", tiny_tokenizer, "--unit-bytes", "262144"]
+    return [
+        "tokenize",
+        python_corpus,
+        "--tokenizer",
+        tiny_tokenizer,
+        "--unit-bytes",
+        str(UNIT_BYTES),
+    ]
 
 
 @pytest.fixture(scope="session")
 def pack_words() -> list[str | Path]:
     """Options of pack: several partitions for each of three domains."""
-    return ["--context", "256", "--fim-rate", "0.1", "--set", "partition_tokens=100000"]
+    return ["--context", "256", "--set", "partition_tokens=200000"]
 
 
 @pytest.fixture(scope="session")
-def local_tokens(tokenize_words: list[str | Path], python_corpus: Path) -> Path:
+def local_tokens(python_corpus: Path, tiny_tokenizer: Path) -> Path:
     """The token set of one machine."""
     out = python_corpus.parent / "tokens"
-    result = run_cli(*tokenize_words, "--out", out, "--workers", "2")
-    assert result.code == 0, result.err
-    return out
+    return tokenize_tiny(python_corpus, tiny_tokenizer, out, unit_bytes=UNIT_BYTES)
 
 
 @pytest.fixture(scope="session")
-def local_packed(local_tokens: Path, pack_words: list[str | Path]) -> Path:
+def local_packed(local_tokens: Path) -> Path:
     """The packed set of one machine."""
-    out = local_tokens.parent / "packed"
-    result = run_cli("pack", local_tokens, *pack_words, "--out", out, "--workers", "2")
-    assert result.code == 0, result.err
-    return out
+    config = PackConfig(context=256, partition_tokens=200_000)
+    return pack_tiny(local_tokens, local_tokens.parent / "packed", config=config)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +14,10 @@ import pytest
 
 from dsv3data_pipelines.executors import run_progress
 from folders import published
-from run_cli import CliResult, run_cli
+from run_cli import SCRIPT, CliResult, run_cli
 from tiny_slurm import TinySlurm, tiny_slurm, why_not
+
+PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
@@ -149,6 +153,27 @@ def test_what_slurm_refuses_is_said(
     wrong = on_slurm(*words, "--submit", "array=0-9")
     assert wrong.code == 3
     assert "is no option of sbatch that can be set here" in wrong.err
+
+
+def test_the_commands_of_the_page_run(
+    slurm: TinySlurm, tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "corpus").symlink_to(tiny_corpus)
+    (tmp_path / "tokenizer").symlink_to(tiny_tokenizer)
+    blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    assert len(blocks) == 3
+    path = f"{SCRIPT.parent}:{os.environ['PATH']}"
+    for block in blocks:
+        done = subprocess.run(
+            ["bash", "-ec", block],
+            env={**os.environ, **slurm.env, "PATH": path},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        slurm.wait(*{name.split("_")[0] for name in slurm.states()})
+    assert "every document" in done.stdout or "root" in done.stdout
 
 
 def _until(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -13,7 +13,7 @@ from dsv3data.contracts.manifest import Manifest
 from dsv3data.contracts.progress import NullSink
 from dsv3data.stages.shared_run import SharedRun, begin_run, do_share
 from dsv3data.stages.stage import Stage
-from dsv3data_pipelines.executors import Submitted, run_on_cluster, slurm
+from dsv3data_pipelines.executors import Submitted, cluster, run_on_cluster, slurm
 from dsv3data_pipelines.executors.slurm import SlurmJobs
 from dsv3data_pipelines.executors.steps import publish
 from fated_units import fated_stage
@@ -44,6 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Act], Mani
         )
 
     monkeypatch.setattr(slurm, "jobs_left", lambda jobs: False)
+    monkeypatch.setattr(cluster, "_ASK_SECONDS", 0.0)
     return run
 
 

@@ -69,6 +69,7 @@ def fated_stage(out: Path, fates: Mapping[int, str], *, number: int = 7) -> Stag
         plan=PLAN,
         units=fated_units(out, fates, number=number),
         publish=partial(_publish, out),
+        facts=_no_facts,
         check=_accept,
     )
 
@@ -85,6 +86,10 @@ def _publish(out: Path, records: Sequence[UnitRecord]) -> Manifest:
     )
     finish_output(out, manifest)
     return manifest
+
+
+def _no_facts(records: Sequence[UnitRecord]) -> Mapping[str, Any]:
+    return {}
 
 
 def _accept(manifest: Manifest) -> None:

@@ -41,7 +41,7 @@ PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=5
 MinJobAge=60
-MaxArraySize=5
+MaxArraySize=2
 ReturnToService=2
 SlurmctldDebug=info
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN

@@ -15,12 +15,19 @@ from dsv3data.contracts.progress import Sink
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.stages.shared_run import SharedRun, begin_run, errors_of, gather
 from dsv3data.stages.stage import Stage
-from dsv3data_pipelines.executors.progress import PUBLISH, PUBLISHED_NAME, Follower, note_run
+from dsv3data_pipelines.executors.progress import (
+    PUBLISH,
+    PUBLISHED_NAME,
+    Follower,
+    note_run,
+    publishing_ended,
+)
 
 if TYPE_CHECKING:
     from dsv3data_pipelines.executors.slurm import SlurmJobs
 
-_WAIT_SECONDS = 2.0
+_LOOK_SECONDS = 0.5
+_ASK_SECONDS = 15.0  # Slurm is asked less often than the file system
 _NEEDS = {"slurm": ("datatrove",), "ray": ("datatrove", "ray")}
 
 
@@ -82,7 +89,7 @@ def _with_slurm(
     note_run(run, stage, executor="slurm", tasks=tasks, jobs=asdict(jobs))
     if not wait:
         return Submitted(jobs=asdict(jobs), logs=run.folder)
-    _follow(stage, sink, jobs, jobs_left)
+    _follow(stage, run, sink, jobs, jobs_left)
     return _published(stage, run)
 
 
@@ -105,14 +112,23 @@ def _with_ray(
 
 
 def _follow(
-    stage: Stage, sink: Sink, jobs: SlurmJobs, jobs_left: Callable[[SlurmJobs], bool]
+    stage: Stage,
+    run: SharedRun,
+    sink: Sink,
+    jobs: SlurmJobs,
+    jobs_left: Callable[[SlurmJobs], bool],
 ) -> None:
-    """Show progress until the jobs have ended."""
+    """Show progress until the job that publishes has left its note, or Slurm knows of none."""
     follower = Follower(stage, sink)
+    asked = time.monotonic()
     try:
-        while jobs_left(jobs):
+        while not publishing_ended(run):
             follower.look()
-            time.sleep(_WAIT_SECONDS)
+            time.sleep(_LOOK_SECONDS)
+            if time.monotonic() - asked >= _ASK_SECONDS:
+                if not jobs_left(jobs):
+                    break
+                asked = time.monotonic()
     except KeyboardInterrupt as error:
         raise Stopped(
             "no longer waiting for the jobs",

@@ -58,6 +58,12 @@ def note_run(
     write_atomic(run.out / WORK_FOLDER / _LAST_RUN, seal(tree))
 
 
+def publishing_ended(run: SharedRun) -> bool:
+    """Whether the last step has published, or said why not."""
+    notes = (PUBLISHED_NAME, f"error-{PUBLISH}.json")
+    return any((run.folder / name).exists() for name in notes)
+
+
 def run_progress(out: Path) -> RunProgress:
     """Look at the last run in `out`. Reads names and small files only.
 

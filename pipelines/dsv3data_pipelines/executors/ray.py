@@ -15,7 +15,7 @@ import ray
 from datatrove.executor import RayPipelineExecutor
 from ray.exceptions import RayError
 
-from dsv3data.contracts.errors import BadConfig
+from dsv3data.contracts.errors import BadConfig, Dsv3DataError, EnvironmentFault
 from dsv3data.stages.shared_run import SharedRun
 from dsv3data.stages.stage import Stage
 from dsv3data.stages.units import stop_on_signals
@@ -45,6 +45,7 @@ def run_tasks(
 
     Raises:
         BadConfig: an option that is none of these.
+        EnvironmentFault: Ray cannot be started or reached.
         Stopped: on SIGINT or SIGTERM.
     """
     numbers = _numbers(options)
@@ -57,12 +58,26 @@ def run_tasks(
     ours = not ray.is_initialized()
     with stop_on_signals():
         if ours:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            _connect()
         try:
             _run_all(executor, tasks, at_once or tasks, numbers, look)
         finally:
             if ours:
                 ray.shutdown()
+
+
+def _connect() -> None:
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except Dsv3DataError:  # a signal
+        raise
+    except Exception as error:  # Ray raises plain ones here
+        raise EnvironmentFault(
+            f"Ray does not start: {error}",
+            where="--executor ray",
+            effect="no unit was started",
+            fix="check RAY_ADDRESS and the cluster; on a busy machine try again",
+        ) from error
 
 
 def _run_all(

@@ -88,9 +88,12 @@ def publish(stage: Stage, run: SharedRun, *, sink: Sink) -> Manifest:
     started = time.monotonic()
     with noted_errors(run, PUBLISH), open_output(stage.out, stage.plan, fresh=False, sink=sink):
         sink.phase("publish")
-        manifest = stage.publish(gather(run, stage.units))
-        write_run_facts(stage.out, seconds=time.monotonic() - started, workers=1)
-        write_atomic(run.folder / PUBLISHED_NAME, seal({"root": manifest.root}))
+        records = gather(run, stage.units)
+        manifest = stage.publish(records)
+        seconds = time.monotonic() - started  # of publishing; the tasks' clocks are elsewhere
+        tasks = sum(1 for _ in run.folder.glob("task-*.json"))
+        write_run_facts(stage.out, seconds=seconds, workers=tasks, **stage.facts(records))
+    write_atomic(run.folder / PUBLISHED_NAME, seal({"root": manifest.root}))
     stage.check(manifest)
     return manifest
 
