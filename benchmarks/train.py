@@ -29,7 +29,7 @@ import torch
 import transformers
 
 from dsv3data.contracts.config import load_config
-from dsv3data.model.config import ModelConfig
+from dsv3data.model.hf_config import hf_config
 from dsv3data.model.init import init_weights
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.config import TrainConfig
@@ -107,7 +107,9 @@ def _ours(config: TrainConfig, batch: Batch) -> Callable[[], None]:
 
 def _theirs(config: TrainConfig, batch: Batch) -> Callable[[], None]:
     torch.manual_seed(0)
-    model = transformers.DeepseekV3ForCausalLM(_their_config(config.model))
+    model = transformers.DeepseekV3ForCausalLM(
+        transformers.DeepseekV3Config(**hf_config(config.model), attn_implementation="sdpa")
+    )
     model.train()
     shape = config.optimizer
     optimizer = torch.optim.AdamW(
@@ -125,33 +127,6 @@ def _theirs(config: TrainConfig, batch: Batch) -> Callable[[], None]:
         optimizer.step()
 
     return step
-
-
-def _their_config(config: ModelConfig) -> Any:
-    return transformers.DeepseekV3Config(
-        vocab_size=config.vocab_size,
-        hidden_size=config.d_model,
-        intermediate_size=config.d_ff_dense,
-        moe_intermediate_size=config.d_expert,
-        num_hidden_layers=config.n_layers,
-        num_attention_heads=config.n_heads,
-        num_key_value_heads=config.n_heads,
-        n_shared_experts=config.n_shared_experts,
-        n_routed_experts=config.n_routed_experts,
-        routed_scaling_factor=config.routed_scale,
-        kv_lora_rank=config.kv_lora_rank,
-        q_lora_rank=config.q_lora_rank,
-        qk_rope_head_dim=config.d_qk_rope,
-        qk_nope_head_dim=config.d_qk_nope,
-        v_head_dim=config.d_v,
-        n_group=config.n_groups,
-        topk_group=config.top_k_groups,
-        num_experts_per_tok=config.top_k,
-        first_k_dense_replace=config.n_dense_layers,
-        max_position_embeddings=config.context,
-        rms_norm_eps=config.norm_eps,
-        attn_implementation="sdpa",
-    )
 
 
 def _machine(threads: int) -> dict[str, Any]:

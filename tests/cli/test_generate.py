@@ -74,3 +74,20 @@ def test_a_tokenizer_with_more_ids_than_the_model(
     result = generate(run, tmp_path, "--prompt", "x")
     assert result.code == 3
     assert "the tokenizer has 900,001 ids, the model's embedding" in result.err
+
+
+def test_the_model_for_transformers(run: Path, tiny_tokenizer: Path, tmp_path: Path) -> None:
+    words = ("export", run, "--format", "hf-model", "--tokenizer", tiny_tokenizer)
+    result = run_cli(*words, "--out", tmp_path / "hf")
+    assert result.code == 0, result.err
+    assert "model.safetensors" in result.out
+    again = run_cli(*words, "--out", tmp_path / "hf")
+    assert again.code == 3
+    assert "the output folder exists already" in again.err
+    fresh = run_cli(*words, "--out", tmp_path / "hf", "--fresh", "--json")
+    assert set(fresh.json["files"]) == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }

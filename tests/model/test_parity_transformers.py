@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from dsv3data.model.config import YarnConfig
+from dsv3data.model.hf_config import hf_config
 from dsv3data.model.hf_names import export_state
 from dsv3data.model.transformer import Transformer
 from tiny_models import random_model, small_config
@@ -24,44 +25,7 @@ YARN = YarnConfig(factor=4.0, original_context=16, beta=8.0)
 def their_model(model: Transformer, folder: Path) -> Any:
     """Write a released-style checkpoint and let `transformers` read it."""
     config = model.config
-    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": config.rope_theta}
-    if config.uses_yarn:
-        rope |= {
-            "rope_type": "yarn",
-            "factor": config.yarn.factor,
-            "original_max_position_embeddings": config.yarn.original_context,
-            "beta_fast": config.yarn.beta,
-            "beta_slow": config.yarn.alpha,
-            "mscale": config.yarn.mscale,
-            "mscale_all_dim": config.yarn.mscale,
-        }
-    settings = {
-        "architectures": ["DeepseekV3ForCausalLM"],
-        "model_type": "deepseek_v3",
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "intermediate_size": config.d_ff_dense,
-        "moe_intermediate_size": config.d_expert,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_heads,
-        "n_shared_experts": config.n_shared_experts,
-        "n_routed_experts": config.n_routed_experts,
-        "routed_scaling_factor": config.routed_scale,
-        "kv_lora_rank": config.kv_lora_rank,
-        "q_lora_rank": config.q_lora_rank,
-        "qk_rope_head_dim": config.d_qk_rope,
-        "qk_nope_head_dim": config.d_qk_nope,
-        "v_head_dim": config.d_v,
-        "n_group": config.n_groups,
-        "topk_group": config.top_k_groups,
-        "num_experts_per_tok": config.top_k,
-        "first_k_dense_replace": config.n_dense_layers,
-        "max_position_embeddings": config.context,
-        "rms_norm_eps": config.norm_eps,
-        "rope_parameters": rope,
-        "num_nextn_predict_layers": 0,
-    }
+    settings = hf_config(config) | {"num_nextn_predict_layers": 0}
     (folder / "config.json").write_text(json.dumps(settings))
     tensors = export_state(model.state_dict(), config)
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}

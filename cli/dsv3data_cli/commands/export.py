@@ -1,4 +1,4 @@
-"""`dsv3data export`: a set in the formats of other programs."""
+"""`dsv3data export`: a set, or a trained model, in the formats of other programs."""
 
 from __future__ import annotations
 
@@ -15,35 +15,73 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-@click.command(short_help="A set in the formats of other programs.")
+@click.command(short_help="A set or a model in the formats of other programs.")
 @click.argument("folder", type=PATH)
 @click.option(
     "--format",
     "to",
-    type=click.Choice(["megatron", "parquet", "hf"]),
+    type=click.Choice(["megatron", "parquet", "hf", "hf-model"]),
     required=True,
-    help="Megatron's .bin/.idx, Parquet, or a folder for datasets.load_from_disk.",
+    help="Megatron's .bin/.idx, Parquet, a folder for datasets.load_from_disk; or of a training "
+    "run a folder for transformers.",
 )
 @click.option("--out", type=PATH, required=True, help="New folder.")
 @click.option("--fresh", is_flag=True, help="Move an earlier folder aside.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["bf16", "fp32"]),
+    default="bf16",
+    show_default=True,
+    help="hf-model: of the weights.",
+)
+@click.option("--average", is_flag=True, help="hf-model: the moving average of the weights.")
+@click.option("--tokenizer", type=PATH, help="hf-model: tokenizer folder to put beside the model.")
 @output_options
 def export(
     folder: Path,
-    to: Literal["megatron", "parquet", "hf"],
+    to: Literal["megatron", "parquet", "hf", "hf-model"],
     out: Path,
     fresh: bool,
+    dtype: Literal["bf16", "fp32"],
+    average: bool,
+    tokenizer: Path | None,
     output: Output,
 ) -> None:
-    """Write the packed or token set in FOLDER for other programs.
+    """Write the packed set, token set or training run in FOLDER for other programs.
 
     What is read is held to its checksums; --out appears when it is complete. megatron: one pair
     per domain; a row of a packed set is a sequence (give Megatron --seq-length L), a document of a
     token set is one with its end-of-sentence id.
     """
+    if to == "hf-model":
+        _export_model(folder, out, fresh, dtype, average, tokenizer, output)
+        return
     from dsv3data_pipelines.export import export as run
 
     result = run(folder, out=out, to=to, sink=output.sink, fresh=fresh)
     tree = {"out": str(out), "format": to, "rows": result.rows, "files": dict(result.files)}
+    output.result(tree, lambda console: _render(console, tree))
+
+
+def _export_model(
+    run: Path,
+    out: Path,
+    fresh: bool,
+    dtype: Literal["bf16", "fp32"],
+    average: bool,
+    tokenizer: Path | None,
+    output: Output,
+) -> None:
+    from dsv3data_cli.commands.train import require_torch
+
+    require_torch()
+    from dsv3data.io.atomic import set_aside
+    from dsv3data.training.hf_export import export_model
+
+    if fresh and out.exists():
+        output.sink.note(f"old output moved to {set_aside(out)}")
+    files = export_model(run, out, dtype=dtype, average=average, tokenizer=tokenizer)
+    tree = {"out": str(out), "format": "hf-model", "files": files}
     output.result(tree, lambda console: _render(console, tree))
 
 
@@ -52,5 +90,6 @@ def _render(console: Console, tree: dict[str, Any]) -> None:
     for name, size in tree["files"].items():
         made.add_row(printable(name), quantity(size, "B"))
     console.print(made)
-    console.print(f"{tree['rows']:,} rows")
+    if "rows" in tree:
+        console.print(f"{tree['rows']:,} rows")
     console.print(f"written: {printable(tree['out'])}", soft_wrap=True)
