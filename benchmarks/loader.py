@@ -49,11 +49,12 @@ def main() -> None:
     arguments = _arguments()
     dataset = PackedDataset.open(arguments.packed)
     dataset.rows(np.arange(dataset.n_rows))  # into the page cache, and every batch's index
-    rounds: dict[str, list[float]] = {}
+    rounds: dict[str, list[tuple[float, float]]] = {}
     tasks = {**_reading(arguments.packed, dataset), **_streams(dataset)}
     for _ in range(arguments.repeat):
         for name, (task, rows) in tasks.items():
-            rounds.setdefault(name, []).append(_seconds(task) / rows)
+            wall, cpu = _seconds(task)
+            rounds.setdefault(name, []).append((wall / rows, cpu / rows))
     row_bytes = 4 * dataset.context
     result = {
         "machine": _machine(),
@@ -154,7 +155,10 @@ def _indices(repeat: int) -> dict[str, Any]:
         seconds = [_seconds(functools.partial(schedule.row_numbers, run)) for run in runs[1:]]
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         result[name] = {
-            "us_per_index": round(statistics.median(seconds) / _INDICES * 1e6, 4),
+            "us_per_index": round(
+                statistics.median(wall for wall, _ in seconds) / _INDICES * 1e6, 4
+            ),
+            "cpu_us_per_index": round(min(cpu for _, cpu in seconds) / _INDICES * 1e6, 4),
             "peak_memory_growth_kib": after - before,
         }
     return result
@@ -168,19 +172,21 @@ def _each(task: Callable[[Any], Any], arguments: list[Any]) -> Callable[[], None
     return run
 
 
-def _seconds(task: Callable[[], Any]) -> float:
-    started = time.perf_counter()
+def _seconds(task: Callable[[], Any]) -> tuple[float, float]:
+    """(wall, processor) seconds; the processor's are those of all threads of this process."""
+    wall, cpu = time.perf_counter(), time.process_time()
     task()
-    return time.perf_counter() - started
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _rates(seconds: list[float], row_bytes: int) -> dict[str, float]:
-    median = statistics.median(seconds)
+def _rates(seconds: list[tuple[float, float]], row_bytes: int) -> dict[str, float]:
+    median = statistics.median(wall for wall, _ in seconds)
     return {
         "us_per_row": round(median * 1e6, 2),
         "rows_per_s": round(1 / median),
         "gb_per_s": round(row_bytes / median / 1e9, 3),
-        "us_per_row_least": round(min(seconds) * 1e6, 2),
+        "us_per_row_least": round(min(wall for wall, _ in seconds) * 1e6, 2),
+        "cpu_us_per_row": round(statistics.median(cpu for _, cpu in seconds) * 1e6, 2),
     }
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from io import FileIO
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +59,24 @@ class Batch:
     piece_lengths: list[NDArray[np.int32]]
 
 
+class ShardStore(Protocol):
+    """Where shards come from."""
+
+    def open(self, record: FileRecord) -> FileIO:
+        """The shard as an unbuffered open file; `FileNotFoundError` if there is none."""
+
+
+@dataclass(frozen=True)
+class LocalShards:
+    """Shards in a folder of this machine."""
+
+    folder: Path
+
+    def open(self, record: FileRecord) -> FileIO:
+        """See `ShardStore`."""
+        return (self.folder / record.name).open("rb", buffering=0)
+
+
 class PackedDataset:
     """The rows of a finished packed set, numbered over its shards in the manifest's order.
 
@@ -73,8 +92,11 @@ class PackedDataset:
         token_bytes: bytes that each id decodes to, int32 [vocab_size]; 0 for control ids.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, vocabulary: Vocabulary, store: ShardStore
+    ) -> None:
         self.folder = folder
+        self._store = store
         self._manifest, self._vocabulary = manifest, vocabulary
         self._shards = manifest.shards()
         self._first_row = _starts(self._shards)
@@ -89,6 +111,7 @@ class PackedDataset:
         )
         self._index: OrderedDict[tuple[int, int], _BatchIndex] = OrderedDict()
         self._open: OrderedDict[int, FileIO] = OrderedDict()
+        self._checked: set[int] = set()
         self.context = int(manifest.plan["pack"]["context"])
         self.n_rows = int(self._first_row[-1])
         self.vocab_size = vocabulary.embedding_rows
@@ -99,8 +122,11 @@ class PackedDataset:
         self.token_bytes = vocabulary.byte_lengths
 
     @classmethod
-    def open(cls, path: Path) -> PackedDataset:
+    def open(cls, path: Path, *, store: ShardStore | None = None) -> PackedDataset:
         """Open a packed set after checking the manifest and every shard's size and columns.
+
+        Args:
+            store: where shards come from if not from `path`; they are looked at when they come.
 
         Raises:
             BadInput: not a finished packed set.
@@ -116,14 +142,15 @@ class PackedDataset:
                 str(path / TOKENIZER_NAME),
                 "ids would stand for other text",
             )
-        dataset = cls(path, manifest, vocabulary)
-        for record in dataset._shards:
-            dataset._check_schema(ShardReader(path, record))
+        dataset = cls(path, manifest, vocabulary, store or LocalShards(path))
+        if store is None:
+            for shard in range(len(dataset._shards)):
+                dataset._check_header(shard)
         return dataset
 
     def __reduce__(self) -> tuple[object, ...]:
         # For spawned workers: the same set, with nothing read yet.
-        return PackedDataset, (self.folder, self._manifest, self._vocabulary)
+        return PackedDataset, (self.folder, self._manifest, self._vocabulary, self._store)
 
     def rows(self, indices: NDArray[np.integer]) -> Batch:
         """The rows with these numbers, in this order; a number may occur again.
@@ -255,7 +282,7 @@ class PackedDataset:
             self._open.move_to_end(shard)
         else:
             try:
-                self._open[shard] = path.open("rb", buffering=0)
+                self._open[shard] = self._store.open(record)
             except FileNotFoundError as error:
                 raise _damaged(
                     "a shard that the manifest lists is missing", str(path), "its rows are lost"
@@ -264,6 +291,8 @@ class PackedDataset:
                 self._open.popitem(last=False)[1].close()
         descriptor = self._open[shard].fileno()
         _check_open_size(descriptor, path, record)
+        if shard not in self._checked:
+            self._check_header(shard)
         return descriptor
 
     def _batch_index(self, file: int, shard: int, number: int, first_row: int) -> _BatchIndex:
@@ -348,6 +377,11 @@ class PackedDataset:
                 raise _damaged(
                     f"row {rows[wrong.argmax()]}: {fault}", where, "its rows were not read"
                 )
+
+    def _check_header(self, shard: int) -> None:
+        """A shard's size and schema, once."""
+        self._check_schema(ShardReader(self.folder, self._shards[shard]))
+        self._checked.add(shard)
 
     def _check_schema(self, reader: ShardReader) -> None:
         expected = packed_schema(self.context, {})

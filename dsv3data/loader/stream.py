@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,21 @@ from dsv3data.contracts.errors import BadConfig, BadInput
 from dsv3data.loader.mixture import MAX_ROWS, Stage
 from dsv3data.loader.packed_dataset import Batch, PackedDataset
 from dsv3data.loader.schedule import Mixture, Schedule, WholeSet
+
+# Rows whose numbers are computed at once.
+_PLANNED = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Row numbers of coming steps of one rank: int64 [steps, rows of the rank].
+
+    `share` is (n, rank, world), `at` the place of the stream before each step.
+    """
+
+    share: tuple[int, int, int]
+    at: range
+    rows: NDArray[np.int64]
 
 
 class SequenceStream:
@@ -42,6 +58,7 @@ class SequenceStream:
         self.seed = seed
         self.schedule = _schedule(dataset, stages, seed)
         self.place = 0
+        self._plan: _Plan | None = None
 
     @property
     def epoch(self) -> int:
@@ -63,9 +80,7 @@ class SequenceStream:
             IntegrityError: a damaged row.
         """
         check_share(n, rank, world)
-        share = n // world
-        places = np.arange(self.place + rank * share, self.place + (rank + 1) * share)
-        batch = self.dataset.rows(self.schedule.row_numbers(places))
+        batch = self.dataset.rows(self._numbers(n, rank, world))
         self.place += n
         return batch
 
@@ -80,6 +95,22 @@ class SequenceStream:
     def row_numbers(self, n: int) -> NDArray[np.int64]:
         """Numbers of the next `n` rows in the dataset, int64 [n]; reads and moves nothing."""
         return self.schedule.row_numbers(np.arange(self.place, self.place + n))
+
+    def _numbers(self, n: int, rank: int, world: int) -> NDArray[np.int64]:
+        """Rows of a rank's next batch. Those of some steps are computed at once and kept: they
+        depend on nothing that could change, and one place costs much more alone."""
+        plan = self._plan
+        if plan is None or plan.share != (n, rank, world) or self.place not in plan.at:
+            share = n // world
+            # No more than an epoch: each has a permutation of its own, which a small set would pay.
+            steps = max(1, min(_PLANNED, self.dataset.n_rows // world) // share)
+            at = range(self.place, self.place + n * steps, n)
+            first = np.arange(at.start, at.stop, n)[:, None] + rank * share
+            rows = self.schedule.row_numbers((first + np.arange(share)).reshape(-1))
+            plan = _Plan(share=(n, rank, world), at=at, rows=rows.reshape(len(at), share))
+            self._plan = plan
+        numbers: NDArray[np.int64] = plan.rows[plan.at.index(self.place)]
+        return numbers
 
     def state(self) -> dict[str, int | str]:
         """Where the stream stands: seven values, whatever the size of the set."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,17 @@ def test_the_end_of_an_epoch_is_the_start_of_the_next() -> None:
     assert (stream.epoch, stream.consumed) == (3, 3)
 
 
-def read_share(path: Path, state: dict[str, Any], rank: int, world: int) -> list[list[int]]:
-    """One rank in a process of its own: opens the set, resumes, reads six rows of three batches."""
-    stream = SequenceStream(PackedDataset.open(path), seed=1)
-    stream.restore(state)
-    return [stream.next(8, rank=rank, world=world).row_ids.tolist() for _ in range(3)]
+# One rank in a process of its own: opens the set, resumes, reads its part of three batches.
+READ_SHARE = """
+import json, pathlib, sys
+from dsv3data.loader.packed_dataset import PackedDataset
+from dsv3data.loader.stream import SequenceStream
+path, state, rank, world = json.loads(sys.argv[1])
+stream = SequenceStream(PackedDataset.open(pathlib.Path(path)), seed=1)
+stream.restore(state)
+shares = [stream.next(8, rank=rank, world=world).row_ids.tolist() for _ in range(3)]
+print(json.dumps(shares))
+"""
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
@@ -114,10 +121,15 @@ def test_real_processes_share_one_stream(make_packed: MakePacked, world: int) ->
     stream.next(3)
     state = stream.state()
     expected = stream.next(24).row_ids.tolist()
-    with multiprocessing.get_context("fork").Pool(world) as pool:
-        shares = pool.starmap(read_share, [(folder, state, rank, world) for rank in range(world)])
-    seen = [ids for step in zip(*shares, strict=True) for ids in np.concatenate(step)]
-    assert seen == expected
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", READ_SHARE, json.dumps([str(folder), state, rank, world])],
+            stdout=subprocess.PIPE,
+        )
+        for rank in range(world)
+    ]
+    shares = [json.loads(rank.communicate()[0]) for rank in ranks]
+    assert np.concatenate(shares, axis=1).reshape(-1).tolist() == expected
 
 
 def test_a_failed_read_does_not_move_the_stream(make_packed: MakePacked) -> None:
