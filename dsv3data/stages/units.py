@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from dsv3data.contracts.errors import EnvironmentFault, Stopped
 from dsv3data.contracts.manifest import FileRecord
@@ -56,6 +56,14 @@ class UnitTask(Protocol):
         """Publish the unit's files below `out`; their records and the unit's counts."""
 
 
+@runtime_checkable
+class HashingTask(UnitTask, Protocol):
+    """A unit that hashes its input while it reads it, so that it reads it once."""
+
+    def run_hashing(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any], str]:
+        """`run`, and what `input_sha256` gives for the bytes that were read."""
+
+
 Task = TypeVar("Task", bound=UnitTask)
 
 
@@ -78,12 +86,15 @@ def run_units(tasks: Sequence[Task], *, workers: int, sink: Sink) -> list[UnitRe
 def complete_unit(task: UnitTask, sink: Sink) -> UnitRecord:
     """Do one unit, or find it done: the record of either."""
     ledger = Ledger(task.out)
-    input_sha256 = task.input_sha256()
-    record = ledger.finished(task.name, plan_hash=task.plan_hash, input_sha256=input_sha256)
+    record = _finished(task, ledger)
     if record is not None:
         sink.advance(task.size)
         return record
-    files, counts = task.run(sink)
+    if isinstance(task, HashingTask):
+        files, counts, input_sha256 = task.run_hashing(sink)
+    else:
+        input_sha256 = task.input_sha256()
+        files, counts = task.run(sink)
     failpoint("unit.before_record")
     record = UnitRecord(
         plan_hash=task.plan_hash, input_sha256=input_sha256, files=tuple(files), counts=counts
@@ -91,6 +102,14 @@ def complete_unit(task: UnitTask, sink: Sink) -> UnitRecord:
     ledger.record(task.name, record)
     failpoint("unit.after_record")
     return record
+
+
+def _finished(task: UnitTask, ledger: Ledger) -> UnitRecord | None:
+    """The ledger's record if it holds. The input is read only if there is one."""
+    if ledger.entered(task.name, plan_hash=task.plan_hash) is None:
+        return None
+    input_sha256 = task.input_sha256()
+    return ledger.finished(task.name, plan_hash=task.plan_hash, input_sha256=input_sha256)
 
 
 def _run_in_processes(tasks: Sequence[Task], workers: int, sink: Sink) -> list[UnitRecord]:

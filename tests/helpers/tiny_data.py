@@ -64,15 +64,15 @@ def train_tiny_tokenizer(corpus: Path, out: Path, *, vocab_size: int = VOCAB_SIZ
 
 
 def tokenize_tiny(
-    inputs: Path | Sequence[Path], tokenizer: Path, out: Path, **options: Any
+    inputs: Path | str | Sequence[Path], tokenizer: Path, out: Path, **options: Any
 ) -> Path:
-    """A token set of a file, a folder or several; `options` of `ReadOptions` or of `tokenize`."""
+    """A token set of a file, folder, URL or several; `options` of `ReadOptions` or `tokenize`."""
     reading = {key: options.pop(key) for key in list(options) if hasattr(ReadOptions, key)}
     config = options.pop("config", None) or TokenizeConfig(
         unit_bytes=options.pop("unit_bytes", TOKENIZE_CONFIG.unit_bytes),
         read=ReadOptions(**reading),
     )
-    paths = [inputs] if isinstance(inputs, Path) else list(inputs)
+    paths = [inputs] if isinstance(inputs, Path | str) else list(inputs)
     arguments = {"max_rejected": 1.0, "sink": NullSink(), **options}
     tokenize(paths, tokenizer=tokenizer, out=out, config=config, **arguments)
     return out

@@ -16,7 +16,7 @@ from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.io.atomic import write_atomic
 from dsv3data.io.manifest_file import describe_file
-from dsv3data.stages.units import run_units
+from dsv3data.stages.units import complete_unit, run_units
 
 
 @dataclass(frozen=True)
@@ -107,3 +107,24 @@ def test_a_worker_that_dies_is_explained(tmp_path: Path, monkeypatch: pytest.Mon
         run_units([Task("a", tmp_path), Task("b", tmp_path)], workers=2, sink=NullSink())
     assert caught.value.where == str(tmp_path)
     assert "use fewer --workers" in caught.value.fix
+
+
+@dataclass(frozen=True)
+class ReadsOnce(Task):
+    """Hashes while it reads; may be asked for its hash only if there is something to compare."""
+
+    def run_hashing(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any], str]:
+        return (*self.run(sink), self.name)
+
+    def input_sha256(self) -> str:
+        assert (self.out / ".work" / f"unit-{self.name}.json").exists(), "read twice"
+        return self.name
+
+
+def test_a_unit_that_hashes_while_it_reads_is_read_once(tmp_path: Path) -> None:
+    unit = ReadsOnce("u0", tmp_path, "once")
+    record = complete_unit(unit, NullSink())
+    assert record.input_sha256 == "u0"
+    assert complete_unit(unit, NullSink()) == record
+    (tmp_path / "u0").unlink()
+    assert complete_unit(unit, NullSink()) == record

@@ -10,8 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
-
+from dsv3data.io.sources.parquet_footer import row_groups
 from dsv3data.io.sources.units import Span
 
 
@@ -111,13 +110,9 @@ def _until_line_end(chunks: Iterator[bytes], offset: int, stop: int) -> Iterator
 
 
 def _column_chunks(span: Span) -> Iterator[bytes]:
-    metadata = pq.ParquetFile(span.file.place.arrow_file()).metadata
-    for group in range(span.start, span.stop):
-        for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
-            offsets = [column.data_page_offset, column.dictionary_page_offset]
-            start = min(offset for offset in offsets if offset is not None)
-            yield from _exactly(span, start, start + column.total_compressed_size)
+    for group in row_groups(span.file.place)[span.start : span.stop]:
+        for start, stop in group.chunks:
+            yield from _exactly(span, start, stop)
 
 
 def _exactly(span: Span, start: int, stop: int) -> Iterator[bytes]:

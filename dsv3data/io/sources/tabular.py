@@ -17,7 +17,8 @@ from dsv3data.io.sources.documents import (
 )
 from dsv3data.io.sources.units import Span
 
-_BATCH_ROWS = 1024
+# Few rows at a time: the values of a dictionary bomb are as large as a document may be, each.
+_BATCH_ROWS = 16
 
 
 def read_parquet(span: Span, options: ReadOptions) -> Iterator[Document | Rejected]:

@@ -10,11 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from dsv3data.contracts.errors import BadInput
 from dsv3data.io.sources.discover import SourceFile
+from dsv3data.io.sources.parquet_footer import row_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,24 +75,13 @@ def _spans(files: Iterable[SourceFile], unit_bytes: int) -> Iterator[Span]:
 
 
 def _row_group_spans(file: SourceFile, unit_bytes: int) -> Iterator[Span]:
-    try:
-        metadata = pq.ParquetFile(file.place.arrow_file()).metadata
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(
-            f"the Parquet footer cannot be read: {str(error).splitlines()[0]}",
-            where=str(file.place),
-            effect="nothing was started",
-            fix="write the file again, or move it out of the input",
-        ) from error
-    if not metadata.num_row_groups:
+    groups = row_groups(file.place)
+    if not groups:
         yield Span(file=file, start=0, stop=0, size=0)
     start = size = row = first_row = 0
-    for group in range(metadata.num_row_groups):
-        size += sum(
-            metadata.row_group(group).column(column).total_compressed_size
-            for column in range(metadata.num_columns)
-        )
-        row += metadata.row_group(group).num_rows
-        if size >= unit_bytes or group == metadata.num_row_groups - 1:
-            yield Span(file=file, start=start, stop=group + 1, size=size, first_row=first_row)
-            start, size, first_row = group + 1, 0, row
+    for number, group in enumerate(groups, start=1):
+        size += group.size
+        row += group.n_rows
+        if size >= unit_bytes or number == len(groups):
+            yield Span(file=file, start=start, stop=number, size=size, first_row=first_row)
+            start, size, first_row = number, 0, row

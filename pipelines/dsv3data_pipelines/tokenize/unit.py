@@ -47,7 +47,7 @@ _BATCH_IDS = 4 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeUnit:
-    """A `UnitTask`: plain data that a worker process can be given.
+    """A `HashingTask`: plain data that a worker process can be given.
 
     Attributes:
         limit: documents after which to stop (all, if None).
@@ -80,13 +80,20 @@ class TokenizeUnit:
         return read_unit(self.unit, self.config.read, log)
 
     def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
+        files, counts, _ = self.run_hashing(sink)
+        return files, counts
+
+    def run_hashing(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any], str]:
         loaded = _load(self.tokenizer, self.tokenizer_sha256, self.engine)
         while loaded.notes:
             sink.note(loaded.notes.pop(0))
-        work = _UnitWork(self, loaded, sink)
+        log = InputLog()
+        work = _UnitWork(self, loaded, log, sink)
         with atomic_writer(self.out / self.rejected_name) as rejected:
             shards = work.write_shards(rejected)
-        return [*shards, describe_file(self.out, self.rejected_name)], work.facts()
+        # A trial stops somewhere in the unit, but belongs to all of its bytes.
+        sha256 = log.sha256 if self.limit is None else self.input_sha256()
+        return [*shards, describe_file(self.out, self.rejected_name)], work.facts(), sha256
 
     @property
     def rejected_name(self) -> str:
@@ -164,11 +171,11 @@ class _Encoded(NamedTuple):
 class _UnitWork:
     """Doing one unit: a stream of documents becomes groups, batches, shards."""
 
-    def __init__(self, task: TokenizeUnit, loaded: _Loaded, sink: Sink) -> None:
+    def __init__(self, task: TokenizeUnit, loaded: _Loaded, log: InputLog, sink: Sink) -> None:
         self._task = task
         self._loaded = loaded
         self._sink = sink
-        self._log = InputLog()
+        self._log = log
         engine = loaded.engine
         self._check = OracleCheck(engine.encoder, engine.oracle, task.check_rate)
         self._schema = token_schema(
