@@ -21,7 +21,7 @@ from dsv3data.contracts.manifest import PACKED, TOKENIZER_NAME, Manifest
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.manifest_file import check_file, read_manifest
 from dsv3data.loader.packed_dataset import PackedDataset
-from dsv3data.packing.fim import FIM_PSM, PLAIN
+from dsv3data.packing.fim import PLAIN
 
 Ids = NDArray[np.int32]
 PartKind = Literal["text", "prefix", "middle", "suffix"]
@@ -161,22 +161,24 @@ class PackedRows:
         return pq.read_table(self.folder / record.name, columns=names)
 
 
-def part_ranges(ids: Ids, flag: int, vocabulary: Vocabulary) -> list[tuple[PartKind, int, int]]:
+def part_ranges(ids: Ids, fim: bool, vocabulary: Vocabulary) -> list[tuple[PartKind, int, int]]:
     """The parts of a piece in the order of the row: kind, first id, one behind the last.
 
-    Control ids are in no part. Verified sets only: the grammar is `verify`'s affair.
+    Control ids are in no part; each sentinel stands before the part that it announces, in PSM and
+    in SPM. For verified sets: the grammar is `verify`'s affair.
     """
     control = vocabulary.control
-    if flag == PLAIN:
-        return [("text", 0, len(ids) - int(ids[-1] == control.eos))]
-    if flag != FIM_PSM:
-        fail(f"a piece has flag {flag}, which this version does not know", Path("the row"))
-    (hole,), (end,) = (np.flatnonzero(ids == mark) for mark in (control.fim_hole, control.fim_end))
-    return [
-        ("prefix", 1, int(hole)),
-        ("suffix", int(hole) + 1, int(end)),
-        ("middle", int(end) + 1, len(ids) - 1),
-    ]
+    end = len(ids) - int(ids[-1] == control.eos)
+    if not fim:
+        return [("text", 0, end)]
+    announced: tuple[tuple[int, PartKind], ...] = (
+        (control.fim_begin, "prefix"),
+        (control.fim_hole, "suffix"),
+        (control.fim_end, "middle"),
+    )
+    marks = sorted((int(np.argmax(ids == mark)), kind) for mark, kind in announced)
+    stops = [*(place for place, _ in marks[1:]), end]
+    return [(kind, place + 1, stop) for (place, kind), stop in zip(marks, stops, strict=True)]
 
 
 def in_document_order(

@@ -20,16 +20,18 @@ from dsv3data.contracts.keys import keys_digest, keys_to_words
 from dsv3data.contracts.manifest import MANIFEST_NAME, FileRecord, Manifest
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import lineage_schema, packed_schema
+from dsv3data.encoding.debias import debias_table
 from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data.io.shards import ShardReader
-from dsv3data.packing.fim import FIM_PSM, PLAIN, parse_psm
+from dsv3data.packing.fim import FLAGS, PLAIN, parse_fim
 
 _Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class _Slots:
-    """Pieces of a batch or shard in row order: row id, slot, length, flag, bytes of text."""
+    """Pieces of a batch or shard in row order: row id, slot, length, flag, bytes of text, and how
+    often the two halves of a splittable token follow one another."""
 
     row_id: NDArray[np.int64]
     slot: NDArray[np.int64]
@@ -37,6 +39,7 @@ class _Slots:
     flag: NDArray[np.int64]
     n_bytes: NDArray[np.int64]
     ends_with_eos: NDArray[np.bool_]
+    halves: NDArray[np.int64]
 
 
 def verify_packed(
@@ -46,8 +49,10 @@ def verify_packed(
 
     - each row's checksum holds, its pieces fill `n_tokens` ids, only padding follows;
     - a plain piece has no control id but a last end-of-sentence; a FIM piece obeys the grammar
-      begin, prefix, hole, suffix, end, middle, end-of-sentence;
+      begin, prefix, hole, suffix, end, middle, end-of-sentence (or that of SPM);
     - lineage and rows agree piece by piece, down to the bytes of text;
+    - a plain piece has one id for each of its document's tokens and one more for each that was
+      split, and as many pairs of halves at least;
     - the pieces of each document are all there, once, gapless, the last one ends the document;
       the documents are those of the token set.
     """
@@ -55,19 +60,21 @@ def verify_packed(
     totals: Counter[str] = Counter()
     digests: list[NDArray[np.uint64]] = []
     shards = manifest.shards()
+    pairs = _pairs(vocabulary)
     sink.phase("rows", total=sum(record.rows for record in shards), unit="rows")
     for record in shards:
         lineage = manifest.lineage_of(record)
         if lineage is None:
             fail("the shard has no lineage file", folder / record.name)
-        slots = _verify_shard(folder, record, manifest, vocabulary, context, totals, sink)
+        slots = _verify_shard(folder, record, manifest, vocabulary, context, pairs, totals, sink)
         digests.append(_verify_lineage(folder / lineage.name, slots, totals))
     words = np.concatenate(digests) if digests else np.empty((0, 2), dtype=np.uint64)
     if keys_digest(words) != manifest.keys_digest:
         fail("the documents in the rows are not those of the token set", folder / MANIFEST_NAME)
     if len(np.unique(words, axis=0)) != len(words):
         fail("a document stands in two shards", folder)
-    facts = dict(sorted(totals.items()))
+    facts: dict[str, Any] = dict(sorted(totals.items()))
+    facts["debias"] = {"split": facts.pop("split")}
     check_counts(facts, manifest.counts, folder / MANIFEST_NAME)
     return facts
 
@@ -78,6 +85,7 @@ def _verify_shard(
     manifest: Manifest,
     vocabulary: Vocabulary,
     context: int,
+    pairs: NDArray[np.int64],
     totals: Counter[str],
     sink: Sink,
 ) -> _Slots:
@@ -93,7 +101,7 @@ def _verify_shard(
         if not np.array_equal(row_ids, np.arange(expected, expected + len(row_ids))):
             fail("row ids are not consecutive", reader.path, place)
         next_row = expected + len(row_ids)
-        parts.append(_verify_batch(batch, vocabulary, context, reader.path, place))
+        parts.append(_verify_batch(batch, vocabulary, context, pairs, reader.path, place))
         totals["rows"] += batch.num_rows
         totals["padding"] += batch.num_rows * context - int(parts[-1].length.sum())
         sink.advance(batch.num_rows)
@@ -106,7 +114,12 @@ def _verify_shard(
 
 
 def _verify_batch(
-    batch: pa.RecordBatch, vocabulary: Vocabulary, context: int, path: Path, place: str
+    batch: pa.RecordBatch,
+    vocabulary: Vocabulary,
+    context: int,
+    pairs: NDArray[np.int64],
+    path: Path,
+    place: str,
 ) -> _Slots:
     rows = batch.column("input_ids").flatten().to_numpy().reshape(-1, context)
     sums = np.array([zlib.crc32(row) for row in rows], dtype=np.uint32)
@@ -118,7 +131,7 @@ def _verify_batch(
     counts = np.array(batch.column("piece_lengths").value_lengths(), dtype=np.int64)
     length = batch.column("piece_lengths").flatten().to_numpy().astype(np.int64)
     flag = batch.column("piece_flags").flatten().to_numpy().astype(np.int64)
-    if len(flag) != len(length) or (length < 1).any() or not np.isin(flag, (PLAIN, FIM_PSM)).all():
+    if len(flag) != len(length) or (length < 1).any() or not np.isin(flag, FLAGS).all():
         fail("piece lengths or flags are malformed", path, place)
     row_stops = np.cumsum(counts)
     if not np.array_equal(ranges_sum(length, row_stops - counts, row_stops), n_tokens):
@@ -140,6 +153,7 @@ def _verify_batch(
         flag=flag,
         n_bytes=ranges_sum(sizes, start, start + length),
         ends_with_eos=flat[start + length - 1] == vocabulary.control.eos,
+        halves=ranges_sum(_halves(flat, pairs), start, start + length),
     )
 
 
@@ -171,13 +185,31 @@ def _verify_pieces(
     bad = np.flatnonzero((flag == PLAIN) & ((inside > 0) | closing))
     if len(bad):
         fail(f"piece {bad[0]} is plain but holds a control id", path, place)
-    for index in np.flatnonzero(flag == FIM_PSM).tolist():
+    for index in np.flatnonzero(flag != PLAIN).tolist():
+        piece = flat[start[index] : start[index] + length[index]]
         try:
-            parse_psm(flat[start[index] : start[index] + length[index]], vocabulary.control)
+            parse_fim(piece, int(flag[index]), vocabulary.control)
         except IntegrityError as error:
             fail(f"piece {index}: {error.what}", path, place)
         if inside[index] != 3:
             fail(f"piece {index}: a FIM piece holds another control id", path, place)
+
+
+def _pairs(vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """The pairs (head, tail) of splittable tokens as head · 2^32 + tail, ascending; not empty."""
+    table = debias_table(vocabulary)
+    pairs = (table.head.astype(np.int64) << 32) + table.tail
+    return np.unique(np.append(pairs, -1))
+
+
+def _halves(flat: _Ids, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """1 where an id is a head whose tail comes next, else 0, int64."""
+    heads = np.flatnonzero(np.isin(flat, pairs >> 32, kind="table"))
+    heads = heads[heads + 1 < len(flat)]
+    found = (flat[heads].astype(np.int64) << 32) + flat[heads + 1]
+    marks = np.zeros(len(flat), dtype=np.int64)
+    marks[heads[pairs[np.minimum(np.searchsorted(pairs, found), len(pairs) - 1)] == found]] = 1
+    return marks
 
 
 def _verify_lineage(path: Path, slots: _Slots, totals: Counter[str]) -> NDArray[np.uint64]:
@@ -212,12 +244,25 @@ def _verify_lineage(path: Path, slots: _Slots, totals: Counter[str]) -> NDArray[
         {n: c[order] for n, c in column.items()},
         slots.ends_with_eos[order],
     )
+    _verify_lengths(path, column, slots)
     totals["documents"] += len(documents)
     totals["pieces"] += table.num_rows
     totals["bytes"] += int(column["n_bytes"].sum())
     totals["text_tokens"] += int((column["token_stop"] - column["token_start"]).sum())
+    totals["split"] += int(column["n_debiased"].sum())
     totals["row_ids"] += int(column["n_tokens"].sum())
     return documents
+
+
+def _verify_lengths(path: Path, column: Mapping[str, NDArray[np.int64]], slots: _Slots) -> None:
+    """Ids of a plain piece: those of its tokens, of its splits, and the end-of-sentence."""
+    plain = slots.flag == PLAIN
+    tokens = column["token_stop"] - column["token_start"]
+    expected = tokens + column["n_debiased"] + slots.ends_with_eos
+    if not np.array_equal(expected[plain], slots.length[plain]):
+        fail("a piece has other ids than its tokens and splits in the lineage", path)
+    if (column["n_debiased"] > slots.halves).any() or (column["n_debiased"] < 0).any():
+        fail("a piece claims more split tokens than it has pairs of halves", path)
 
 
 def _verify_documents(

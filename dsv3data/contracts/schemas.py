@@ -25,7 +25,7 @@ def token_schema(metadata: Mapping[str, str]) -> pa.Schema:
 def packed_schema(context: int, metadata: Mapping[str, str]) -> pa.Schema:
     """One row per training sequence of exactly `context` ids.
 
-    `piece_flags` holds 0 for a plain piece and 1 for FIM in PSM order.
+    `piece_flags` holds 0 for a plain piece, 1 for FIM in PSM order, 2 for FIM in SPM order.
     """
     return pa.schema(
         [
@@ -45,8 +45,8 @@ def lineage_schema() -> pa.Schema:
     """One row per piece of a packed row: (row_id, slot) → the document it comes from.
 
     `token_start` and `token_stop` are the piece's range in the document's ids; `n_tokens` counts
-    its ids in the row (sentinels and end-of-sentence included), `n_bytes` the text bytes it stands
-    for. `middle_start` and `suffix_start` are the FIM cuts in code points of the piece's text, -1
+    its ids in the row (sentinels and end-of-sentence included), `n_debiased` those of its tokens
+    that were split in two, `n_bytes` the text bytes it stands for. `middle_start` and `suffix_start` are the FIM cuts in code points of the piece's text, -1
     for a plain piece.
     """
     return pa.schema(
@@ -61,6 +61,7 @@ def lineage_schema() -> pa.Schema:
             pa.field("token_start", pa.int64(), nullable=False),
             pa.field("token_stop", pa.int64(), nullable=False),
             pa.field("n_tokens", pa.int32(), nullable=False),
+            pa.field("n_debiased", pa.int32(), nullable=False),
             pa.field("n_bytes", pa.int64(), nullable=False),
             pa.field("flag", pa.uint8(), nullable=False),
             pa.field("middle_start", pa.int64(), nullable=False),

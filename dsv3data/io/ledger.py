@@ -48,7 +48,7 @@ class Ledger:
         Raises:
             BadConfig: naming every value that differs. The old work is kept.
         """
-        so_far = self._plan_so_far()
+        so_far = self.plan_so_far()
         changed = differences(so_far or plan, plan)
         if changed:
             raise BadConfig(
@@ -71,7 +71,7 @@ class Ledger:
         Raises:
             BadConfig: it is not, or there is none.
         """
-        so_far = self._plan_so_far()
+        so_far = self.plan_so_far()
         if so_far is None or config_hash(so_far) != plan_hash:
             raise BadConfig(
                 "the folder is no longer the work that this task was submitted for",
@@ -80,7 +80,7 @@ class Ledger:
                 fix="cancel what is left of the old run; run the command again for the new one",
             )
 
-    def _plan_so_far(self) -> Mapping[str, Any] | None:
+    def plan_so_far(self) -> Mapping[str, Any] | None:
         """The plan of the work here; of a set that was copied without its working files, the plan
         in its manifest. A damaged file proves nothing: then the hashes of the units decide."""
         for path, key in ((self.folder / _PLAN_NAME, ""), (self.out / MANIFEST_NAME, "plan")):

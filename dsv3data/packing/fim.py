@@ -1,12 +1,14 @@
 """Fill-in-the-middle at document level, before packing (arXiv 2412.19437 §4.1).
 
-A chosen document is split at two code points and written prefix, suffix, middle (PSM):
+A chosen document is split in three, and its parts change places. Prefix, suffix, middle (PSM, what
+DeepSeek-V3 has) or suffix, prefix, middle (SPM, arXiv 2207.14255 §3):
 
     <fim_begin> prefix <fim_hole> suffix <fim_end> middle <eos>
+    <fim_hole> suffix <fim_begin> prefix <fim_end> middle <eos>
 
 The text is split, not the ids: a split inside a token would otherwise never occur, and the model
 would learn that holes start at token borders. The three parts are encoded anew; the sentinels are
-spliced in as ids, so that text which looks like one stays text.
+spliced in as ids, so that text which looks like one stays text. Parts are debiased like any text.
 
 Only a document whose n tokens and EOS exceed a row is ever cut, chosen or not. A piece that cannot
 be a faithful sample within one row stays plain and is counted with its reason.
@@ -16,16 +18,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsv3data.contracts.errors import IntegrityError
-from dsv3data.contracts.keys import keyed_u64, keyed_u64_scalar, uniform_unit
+from dsv3data.contracts.keys import keyed_u64, keyed_u64_scalar, keys_to_words, uniform_unit
 from dsv3data.contracts.special_tokens import ControlIds
 from dsv3data.packing.config import PackConfig
+from dsv3data.packing.debias import Debiased, SplitTable, debias
 
 Ids = NDArray[np.int32]
 
@@ -34,9 +37,31 @@ SENTINELS = 3
 ADDED_IDS = SENTINELS + 1
 # A code point has at most four bytes, so at most three tokens in a row start inside one.
 _MAX_CONTINUATION = 3
+_NO_SPLIT = (-1, -1)
 
 PLAIN = 0
 FIM_PSM = 1
+FIM_SPM = 2
+FLAGS = (PLAIN, FIM_PSM, FIM_SPM)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FimSource:
+    """A document chosen for FIM.
+
+    Attributes:
+        ids: its ids, debiased, int32.
+        key: its key, 16 bytes.
+        tails: places in `ids` of the second halves of split tokens, ascending, int64.
+    """
+
+    ids: Ids
+    key: bytes
+    tails: NDArray[np.int64]
+
+    def stored(self, border: int) -> int:
+        """A border between ids as one between the ids of the token shard."""
+        return border - int(np.searchsorted(self.tails, border))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +70,9 @@ class FimPiece:
 
     Attributes:
         ids: the ids to be packed, sentinels and EOS included where they are due, int32.
-        flag: FIM_PSM or PLAIN, as in the shard's column `piece_flags`.
-        start, stop: tokens of the document that it was made of.
+        flag: FIM_PSM, FIM_SPM or PLAIN, as in the shard's column `piece_flags`.
+        start, stop: tokens of the stored document that it was made of.
+        n_debiased: split tokens in `ids`.
         split: first code point of the middle and of the suffix, counted within the piece;
             (-1, -1) when plain.
     """
@@ -55,6 +81,7 @@ class FimPiece:
     flag: int
     start: int
     stop: int
+    n_debiased: int
     split: tuple[int, int]
 
 
@@ -63,15 +90,17 @@ class FimCounts:
     """What became of the chosen documents; counts of workers add up with `add`.
 
     The rate by documents is `documents_fim` over all documents, the rate by tokens
-    `source_tokens_fim` over all tokens of the store.
+    `source_tokens_fim` over all tokens of the store (both counted before debiasing).
     """
 
     documents_chosen: int = 0
     documents_fim: int = 0
     pieces_fim: int = 0
+    pieces_spm: int = 0
     source_tokens_chosen: int = 0
     source_tokens_fim: int = 0
     sample_ids_fim: int = 0
+    sample_tokens_debiased: int = 0
     plain_too_short: int = 0
     plain_too_long: int = 0
     plain_not_text: int = 0
@@ -87,16 +116,19 @@ class Codec:
     """The tokenizer as this room sees it.
 
     Attributes:
-        encode: text → ids, int32; must treat control-token text as text.
+        encode: texts → ids of all one after the other, int32, and offsets, int64 [texts + 1]; must
+            treat control-token text as text.
         decode: ids → the bytes they stand for.
         starts_inside: bool [vocabulary]; true for ids whose first byte continues a code point.
         control: ids of the control tokens.
+        splits: the splittable ids.
     """
 
-    encode: Callable[[str], Ids]
+    encode: Callable[[Sequence[str]], tuple[Ids, NDArray[np.int64]]]
     decode: Callable[[Ids], bytes]
     starts_inside: NDArray[np.bool_]
     control: ControlIds
+    splits: SplitTable
 
 
 def choose_documents(words: NDArray[np.uint64], *, rate: float, seed: int) -> NDArray[np.bool_]:
@@ -107,50 +139,60 @@ def choose_documents(words: NDArray[np.uint64], *, rate: float, seed: int) -> ND
     return chosen
 
 
-def fim_document(
-    ids: Ids, key: bytes, codec: Codec, config: PackConfig
-) -> tuple[list[FimPiece], FimCounts]:
-    """Pieces of one chosen document, in document order, and what became of them.
+def fim_documents(
+    sources: Sequence[FimSource], codec: Codec, config: PackConfig, *, by_lines: bool = False
+) -> tuple[list[list[FimPiece]], FimCounts]:
+    """Pieces of each chosen document, in document order, and what became of them.
 
-    The bytes of the document are the concatenation, over the pieces, of the decoded plain ids or
-    of prefix + middle + suffix, whatever `codec.encode` returns: a sample that does not decode to
+    The bytes of a document are the concatenation, over its pieces, of the decoded plain ids or of
+    prefix + middle + suffix, whatever `codec.encode` returns: a sample that does not decode to
     its text stays plain. The last piece always ends with the EOS, a FIM piece always does.
+    All parts are encoded in one call; the pieces of a document do not depend on the others.
     """
-    counts = FimCounts(documents_chosen=1, source_tokens_chosen=len(ids))
-    borders = cut_at_codepoints(ids, codec.starts_inside, context=config.context)
-    pieces = []
-    for number, (start, stop) in enumerate(itertools.pairwise(borders)):
-        source = ids[start:stop]
-        sample = _fim_sample(source, key, number, codec, config, counts)
-        if sample is None:
-            tail = [codec.control.eos] if stop == len(ids) else []
-            plain = np.append(source, np.array(tail, dtype=np.int32))
-            piece = FimPiece(ids=plain, flag=PLAIN, start=start, stop=stop, split=(-1, -1))
-        else:
-            row, split = sample
-            piece = FimPiece(ids=row, flag=FIM_PSM, start=start, stop=stop, split=split)
-            counts.pieces_fim += 1
-            counts.source_tokens_fim += stop - start
-            counts.sample_ids_fim += len(row)
-        pieces.append(piece)
-    counts.documents_fim = int(counts.pieces_fim > 0)
-    return pieces, counts
+    counts = FimCounts(documents_chosen=len(sources))
+    drafts = [_drafts(source, codec, config, counts, by_lines=by_lines) for source in sources]
+    samples = _samples([draft for of in drafts for draft in of if draft.parts], codec, config)
+    made = []
+    for source, of_source in zip(sources, drafts, strict=True):
+        pieces = [
+            _sample_piece(draft, next(samples), codec, config, counts)
+            if draft.parts
+            else _plain_piece(draft, codec)
+            for draft in of_source
+        ]
+        counts.source_tokens_chosen += source.stored(len(source.ids))
+        counts.documents_fim += any(piece.flag != PLAIN for piece in pieces)
+        made.append(pieces)
+    return made, counts
 
 
-def cut_at_codepoints(ids: Ids, starts_inside: NDArray[np.bool_], *, context: int) -> list[int]:
+def cut_at_codepoints(
+    ids: Ids,
+    starts_inside: NDArray[np.bool_],
+    *,
+    context: int,
+    tails: NDArray[np.int64] | None = None,
+) -> list[int]:
     """Token borders 0 … n of the pieces of a chosen document.
 
     One piece if the document and its EOS fit a row as they are; else pieces of at most
-    `piece_budget(context)` tokens, each border moved back to the start of a code point.
+    `piece_budget(context)` tokens, each border moved back to the start of a code point and to
+    before both halves of a split token.
     """
     if len(ids) + 1 <= context:
         return [0, len(ids)]
     budget = piece_budget(context)
+    second_halves = set(tails.tolist()) if tails is not None else set()
     borders = [0]
     while len(ids) - borders[-1] > budget:
         latest = borders[-1] + budget
+        latest -= latest in second_halves
         candidates = range(latest, latest - _MAX_CONTINUATION - 1, -1)
-        starts = (border for border in candidates if not starts_inside[ids[border]])
+        starts = (
+            border
+            for border in candidates
+            if not starts_inside[ids[border]] and border not in second_halves
+        )
         borders.append(next(starts, latest))  # no start: not a text, the piece will stay plain
     return [*borders, len(ids)]
 
@@ -164,10 +206,17 @@ def piece_budget(context: int) -> int:
     return context - ADDED_IDS - min(16, context // 16)
 
 
-def split_points(key: bytes, piece: int, n_codepoints: int, *, seed: int) -> tuple[int, int]:
-    """(first code point of the middle, of the suffix): two uniform draws from 0..n, sorted."""
+def split_points(
+    key: bytes, piece: int, text: str, *, seed: int, by_lines: bool = False
+) -> tuple[int, int]:
+    """(first code point of the middle, of the suffix): two uniform draws, sorted.
+
+    From all borders between code points, 0 and the end included; or, `by_lines`, from the line
+    starts, the beginning and the end, where the text has a second line.
+    """
+    places = _line_borders(text) if by_lines else range(len(text) + 1)
     draws = sorted(
-        keyed_u64_scalar(key, seed=seed, purpose=purpose, counter=piece) * (n_codepoints + 1) >> 64
+        places[keyed_u64_scalar(key, seed=seed, purpose=purpose, counter=piece) * len(places) >> 64]
         for purpose in ("fim-split", "fim-split-second")
     )
     return draws[0], draws[1]
@@ -181,32 +230,37 @@ def split_text(text: str, split: tuple[int, int]) -> tuple[str, str, str]:
 
 def assemble_psm(prefix: Ids, suffix: Ids, middle: Ids, control: ControlIds) -> Ids:
     """<fim_begin> prefix <fim_hole> suffix <fim_end> middle <eos>, int32."""
-    marks = np.array(
-        [control.fim_begin, control.fim_hole, control.fim_end, control.eos], dtype=np.int32
-    )
-    parts = [marks[0:1], prefix, marks[1:2], suffix, marks[2:3], middle, marks[3:4]]
-    return np.concatenate(parts).astype(np.int32, copy=False)
+    begin, hole, end, eos = _marks(control)
+    return np.concatenate([begin, prefix, hole, suffix, end, middle, eos])
 
 
-def parse_psm(ids: Ids, control: ControlIds) -> tuple[Ids, Ids, Ids]:
-    """(prefix, middle, suffix) of a FIM piece: the inverse of `assemble_psm`.
+def assemble_spm(prefix: Ids, suffix: Ids, middle: Ids, control: ControlIds) -> Ids:
+    """<fim_hole> suffix <fim_begin> prefix <fim_end> middle <eos>, int32."""
+    begin, hole, end, eos = _marks(control)
+    return np.concatenate([hole, suffix, begin, prefix, end, middle, eos])
+
+
+def parse_fim(ids: Ids, flag: int, control: ControlIds) -> tuple[Ids, Ids, Ids]:
+    """(prefix, middle, suffix) of a FIM piece with this flag.
 
     Raises:
         IntegrityError: anything but begin, hole, end and EOS once each, in their places, and no
             other control id between them.
     """
-    if not len(ids) or ids[0] != control.fim_begin:
-        raise _not_psm("does not start with fim_begin", ids)
-    if len(ids) == 1 or ids[-1] != control.eos:
-        raise _not_psm("does not end with the EOS", ids)
-    hole = _only(ids, control.fim_hole, "fim_hole")
-    end = _only(ids, control.fim_end, "fim_end")
-    if end < hole:
-        raise _not_psm(f"has fim_end at {end}, before fim_hole at {hole}", ids)
-    prefix, suffix, middle = ids[1:hole], ids[hole + 1 : end], ids[end + 1 : -1]
-    for part in (prefix, suffix, middle):
-        if has_control(part, control):
-            raise _not_psm("has a control id inside its text", ids)
+    return parse_spm(ids, control) if flag == FIM_SPM else parse_psm(ids, control)
+
+
+def parse_psm(ids: Ids, control: ControlIds) -> tuple[Ids, Ids, Ids]:
+    """(prefix, middle, suffix) of a PSM piece: the inverse of `assemble_psm`."""
+    begin, hole = (control.fim_begin, "fim_begin"), (control.fim_hole, "fim_hole")
+    prefix, suffix, middle = _parse(ids, begin, hole, control)
+    return prefix, middle, suffix
+
+
+def parse_spm(ids: Ids, control: ControlIds) -> tuple[Ids, Ids, Ids]:
+    """(prefix, middle, suffix) of an SPM piece: the inverse of `assemble_spm`."""
+    begin, hole = (control.fim_begin, "fim_begin"), (control.fim_hole, "fim_hole")
+    suffix, prefix, middle = _parse(ids, hole, begin, control)
     return prefix, middle, suffix
 
 
@@ -215,40 +269,181 @@ def has_control(ids: Ids, control: ControlIds) -> bool:
     return bool(np.isin(ids, dataclasses.astuple(control)).any())
 
 
-def _fim_sample(
-    source: Ids, key: bytes, number: int, codec: Codec, config: PackConfig, counts: FimCounts
-) -> tuple[Ids, tuple[int, int]] | None:
-    """A piece's sample and its split points; None, counted with the reason, if it stays plain."""
-    raw = codec.decode(source)
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        counts.plain_not_text += 1
-        return None
-    if len(text) < config.fim_min_codepoints:
-        counts.plain_too_short += 1
-        return None
-    split = split_points(key, number, len(text), seed=config.seed)
-    prefix, middle, suffix = (codec.encode(part) for part in split_text(text, split))
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """A piece before encoding; without `parts` it stays plain."""
+
+    source: FimSource
+    number: int
+    borders: tuple[int, int]
+    parts: tuple[str, str, str] | None = None
+    split: tuple[int, int] = _NO_SPLIT
+
+    @property
+    def ids(self) -> Ids:
+        start, stop = self.borders
+        return self.source.ids[start:stop]
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        start, stop = map(self.source.stored, self.borders)
+        return start, stop
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Prefix, middle and suffix encoded and debiased."""
+
+    parts: tuple[Ids, Ids, Ids]
+    n_debiased: int
+
+
+def _drafts(
+    source: FimSource, codec: Codec, config: PackConfig, counts: FimCounts, *, by_lines: bool
+) -> list[_Draft]:
+    borders = cut_at_codepoints(
+        source.ids, codec.starts_inside, context=config.context, tails=source.tails
+    )
+    drafts = []
+    for number, pair in enumerate(itertools.pairwise(borders)):
+        draft = _Draft(source=source, number=number, borders=pair)
+        try:
+            text = codec.decode(draft.ids).decode("utf-8")
+        except UnicodeDecodeError:
+            counts.plain_not_text += 1
+            drafts.append(draft)
+            continue
+        if len(text) < config.fim_min_codepoints:
+            counts.plain_too_short += 1
+            drafts.append(draft)
+            continue
+        split = split_points(source.key, number, text, seed=config.draws, by_lines=by_lines)
+        parts = split_text(text, split)
+        drafts.append(dataclasses.replace(draft, parts=parts, split=split))
+    return drafts
+
+
+def _samples(drafts: Sequence[_Draft], codec: Codec, config: PackConfig) -> Iterator[_Sample]:
+    if not drafts:
+        return
+    texts = [part for draft in drafts for part in draft.parts or ()]
+    values, offsets = codec.encode(texts)
+    keys = np.frombuffer(b"".join(draft.source.key for draft in drafts), dtype=np.uint8)
+    numbers = np.array([draft.number for draft in drafts], dtype=np.uint64)
+    apart: Debiased = debias(
+        values,
+        offsets[::3],
+        keys_to_words(keys.reshape(-1, 16)),
+        codec.splits,
+        rate=config.debias_rate,
+        seed=config.draws,
+        purpose="debias-sample",
+        first=numbers << np.uint64(32),
+    )
+    borders = apart.after(offsets).tolist()
+    added = np.diff(apart.offsets) - np.diff(offsets[::3])
+    for number, n_debiased in enumerate(added.tolist()):
+        first, second, third, end = borders[3 * number : 3 * number + 4]
+        ids = apart.values
+        yield _Sample((ids[first:second], ids[second:third], ids[third:end]), n_debiased)
+
+
+def _sample_piece(
+    draft: _Draft, sample: _Sample, codec: Codec, config: PackConfig, counts: FimCounts
+) -> FimPiece:
+    """The piece as FIM; plain, counted with the reason, if that would not be faithful."""
+    prefix, middle, suffix = sample.parts
     if len(prefix) + len(middle) + len(suffix) + ADDED_IDS > config.context:
         counts.plain_too_long += 1
-        return None
-    decoded = (codec.decode(prefix), codec.decode(middle), codec.decode(suffix))
-    faithful = decoded == tuple(part.encode() for part in split_text(text, split))
-    if not faithful or any(has_control(part, codec.control) for part in (prefix, middle, suffix)):
+        return _plain_piece(draft, codec)
+    faithful = all(
+        codec.decode(ids) == part.encode()
+        for ids, part in zip(sample.parts, draft.parts or (), strict=True)
+    )
+    if not faithful or any(has_control(part, codec.control) for part in sample.parts):
         counts.plain_not_reversible += 1
-        return None
-    return assemble_psm(prefix, suffix, middle, codec.control), split
+        return _plain_piece(draft, codec)
+    flag = _flag(draft, config)
+    assemble = assemble_spm if flag == FIM_SPM else assemble_psm
+    ids = assemble(prefix, suffix, middle, codec.control)
+    start, stop = draft.stored
+    counts.pieces_fim += 1
+    counts.pieces_spm += flag == FIM_SPM
+    counts.source_tokens_fim += stop - start
+    counts.sample_ids_fim += len(ids)
+    counts.sample_tokens_debiased += sample.n_debiased
+    return FimPiece(
+        ids=ids,
+        flag=flag,
+        start=start,
+        stop=stop,
+        n_debiased=sample.n_debiased,
+        split=draft.split,
+    )
+
+
+def _plain_piece(draft: _Draft, codec: Codec) -> FimPiece:
+    ids = draft.ids
+    start, stop = draft.stored
+    n_debiased = len(ids) - (stop - start)
+    if draft.borders[1] == len(draft.source.ids):
+        ids = np.append(ids, np.array([codec.control.eos], dtype=np.int32))
+    return FimPiece(
+        ids=ids, flag=PLAIN, start=start, stop=stop, n_debiased=n_debiased, split=_NO_SPLIT
+    )
+
+
+def _flag(draft: _Draft, config: PackConfig) -> int:
+    if config.fim_mode == "mixed":
+        drawn = keyed_u64_scalar(
+            draft.source.key, seed=config.draws, purpose="fim-order", counter=draft.number
+        )
+        return FIM_SPM if drawn >> 63 else FIM_PSM
+    return FIM_SPM if config.fim_mode == "spm" else FIM_PSM
+
+
+def _line_borders(text: str) -> Sequence[int]:
+    """Line starts, 0 and the end; all code points where there is no second line."""
+    starts = [place + 1 for place, character in enumerate(text) if character == "\n"]
+    borders = sorted({0, *starts, len(text)})
+    return borders if len(borders) > 2 else range(len(text) + 1)
+
+
+def _marks(control: ControlIds) -> tuple[Ids, Ids, Ids, Ids]:
+    begin, hole, end, eos = (
+        np.array([mark], dtype=np.int32)
+        for mark in (control.fim_begin, control.fim_hole, control.fim_end, control.eos)
+    )
+    return begin, hole, end, eos
+
+
+def _parse(
+    ids: Ids, opening: tuple[int, str], second: tuple[int, str], control: ControlIds
+) -> tuple[Ids, Ids, Ids]:
+    """What stands after the opening mark, after the second and after fim_end."""
+    if not len(ids) or ids[0] != opening[0]:
+        raise _not_fim(f"does not start with {opening[1]}", ids)
+    if len(ids) == 1 or ids[-1] != control.eos:
+        raise _not_fim("does not end with the EOS", ids)
+    place = _only(ids, *second)
+    end = _only(ids, control.fim_end, "fim_end")
+    if end < place:
+        raise _not_fim(f"has fim_end at {end}, before {second[1]} at {place}", ids)
+    parts = ids[1:place], ids[place + 1 : end], ids[end + 1 : -1]
+    for part in parts:
+        if has_control(part, control):
+            raise _not_fim("has a control id inside its text", ids)
+    return parts
 
 
 def _only(ids: Ids, sentinel: int, name: str) -> int:
     places = np.flatnonzero(ids == sentinel)
     if len(places) != 1:
-        raise _not_psm(f"has {name} {len(places)} times instead of once", ids)
+        raise _not_fim(f"has {name} {len(places)} times instead of once", ids)
     return int(places[0])
 
 
-def _not_psm(what: str, ids: Ids) -> IntegrityError:
+def _not_fim(what: str, ids: Ids) -> IntegrityError:
     return IntegrityError(
         f"a FIM piece {what}",
         where=f"a piece of {len(ids)} ids",

@@ -37,10 +37,17 @@ def partition_count(total_tokens: int, partition_tokens: int) -> int:
     return max(1, -(-total_tokens // partition_tokens))
 
 
-def partition_of(words: NDArray[np.uint64], n_partitions: int, *, seed: int) -> NDArray[np.int64]:
-    """Partition of each document from its key, words uint64 [N, 2] → int64 [N]."""
+def partition_of(
+    words: NDArray[np.uint64], n_partitions: NDArray[np.integer] | int, *, seed: int
+) -> NDArray[np.int64]:
+    """Partition of each document from its key, words uint64 [N, 2] → int64 [N].
+
+    Args:
+        n_partitions: of all documents together, or of each document's domain, [N].
+    """
     uniform = keyed_u64(words, seed=seed, purpose="partition")
-    return (uniform % np.uint64(n_partitions)).astype(np.int64)
+    sizes = np.asarray(n_partitions).astype(np.uint64)
+    return (uniform % sizes).astype(np.int64)
 
 
 def packing_words(

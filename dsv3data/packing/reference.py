@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dsv3data.contracts.keys import keyed_u64_scalar
 
 
 def naive_assign(
@@ -31,18 +33,42 @@ def naive_assign(
     return bin_of
 
 
-def naive_cut(n_tokens: int, context: int) -> list[tuple[int, int, bool]]:
+def naive_cut(
+    n_tokens: int, context: int, tails: Collection[int] = ()
+) -> list[tuple[int, int, bool]]:
     """(start, stop, has_eos) of each piece of one document. Twin of `cut.cut_documents`."""
-    if n_tokens + 1 <= context:
-        return [(0, n_tokens, True)]
     pieces = []
     start = 0
     while n_tokens - start + 1 > context:
         # A row full of tokens, unless that would leave the EOS alone in the last piece.
         stop = start + context if start + context < n_tokens else n_tokens - 1
+        stop -= stop in tails
         pieces.append((start, stop, False))
         start = stop
     return [*pieces, (start, n_tokens, True)]
+
+
+def naive_debias(
+    ids: Sequence[int],
+    key: bytes,
+    halves: Mapping[int, tuple[int, int]],
+    *,
+    rate: float,
+    seed: int,
+    purpose: str = "debias",
+    first: int = 0,
+) -> list[int]:
+    """One document, id by id. Twin of `debias.debias`; `halves`: id → (head, tail)."""
+    made: list[int] = []
+    counter = first
+    for token in ids:
+        if token not in halves:
+            made.append(token)
+            continue
+        word = keyed_u64_scalar(key, seed=seed, purpose=purpose, counter=counter)
+        counter += 1
+        made.extend(halves[token] if (word >> 11) * 2.0**-53 < rate else (token,))
+    return made
 
 
 def naive_arrange(
@@ -58,7 +84,7 @@ def naive_arrange(
 def naive_rows(
     pieces: Sequence[NDArray[np.int32]], rows: Sequence[Sequence[int]], context: int, pad_id: int
 ) -> NDArray[np.int32]:
-    """Rows of ids, int32 [R, L]. Twin of `rows.build_rows`."""
+    """Rows of ids, int32 [R, L]; a piece here holds its EOS. Twin of `rows.build_rows`."""
     table = np.full((len(rows), context), pad_id, dtype=np.int32)
     for row, members in enumerate(rows):
         position = 0

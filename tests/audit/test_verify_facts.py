@@ -52,7 +52,9 @@ def test_packed_set(tiny_packed: Path) -> None:
     result = verify(tiny_packed, sink=progress)
     counts = read_manifest(tiny_packed).counts
     names = ("bytes", "documents", "padding", "pieces", "row_ids", "rows", "text_tokens")
-    assert result.facts == {name: counts[name] for name in names}
+    stated = {name: counts[name] for name in names}
+    assert counts["debias"]["split"] > 0
+    assert result.facts == {**stated, "debias": {"split": counts["debias"]["split"]}}
     assert progress.phases[-1] == ["rows", counts["rows"], counts["rows"]]
 
 

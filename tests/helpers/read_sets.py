@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.manifest_file import read_manifest
-from dsv3data.packing.fim import FIM_PSM, parse_psm
+from dsv3data.packing.fim import PLAIN, parse_fim
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def pieces_in(packed: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
 
 
 def _piece_bytes(ids: np.ndarray, origin: dict[str, Any], vocabulary: Vocabulary) -> bytes:
-    if origin["flag"] == FIM_PSM:
-        prefix, middle, suffix = parse_psm(ids, vocabulary.control)
+    if origin["flag"] != PLAIN:
+        prefix, middle, suffix = parse_fim(ids, origin["flag"], vocabulary.control)
         return b"".join(map(vocabulary.decode, (prefix, middle, suffix)))
     if origin["piece"] == origin["n_pieces"] - 1:
         assert ids[-1] == vocabulary.control.eos

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,17 +16,23 @@ from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.keys import keys_to_words
 from dsv3data.contracts.special_tokens import ControlIds
 from dsv3data.packing.config import PackConfig
+from dsv3data.packing.debias import debias, split_table
 from dsv3data.packing.fim import (
     FIM_PSM,
+    FIM_SPM,
     PLAIN,
     Codec,
     FimCounts,
     FimPiece,
+    FimSource,
     assemble_psm,
+    assemble_spm,
     choose_documents,
     cut_at_codepoints,
-    fim_document,
+    fim_documents,
+    parse_fim,
     parse_psm,
+    parse_spm,
     piece_budget,
     split_points,
     split_text,
@@ -45,6 +52,8 @@ PAIRS = [
     b"\xf0\x9f",
     b"aa",
     b"\n\n",
+    b".\n",
+    b".\n\n",
 ]
 BYTES_OF = [bytes([b]) for b in range(256)] + PAIRS
 ID_OF = {raw: token for token, raw in enumerate(BYTES_OF)}
@@ -58,7 +67,7 @@ def encode(text: str) -> np.ndarray:
     """Greedy pairs over the bytes: splitting a text changes the tokens next to the split."""
     raw, ids = text.encode(), []
     while raw:
-        size = 2 if raw[:2] in ID_OF else 1
+        size = next(size for size in (3, 2, 1) if raw[:size] in ID_OF)
         ids.append(ID_OF[raw[:size]])
         raw = raw[size:]
     return np.array(ids, dtype=np.int32)
@@ -76,23 +85,59 @@ def encode_with_a_control_id(text: str) -> np.ndarray:
     return np.append(encode(text), np.int32(CONTROL.bos))
 
 
+_WHOLE = [ID_OF[b".\n"], ID_OF[b".\n\n"]]
+_TAILS = [ID_OF[b"\n"], ID_OF[b"\n\n"]]
+SPLITS = split_table(
+    np.array(_WHOLE), np.array([ID_OF[b"."]] * 2), np.array(_TAILS), vocab_size=400
+)
 STARTS_INSIDE = np.zeros(400, dtype=np.bool_)
 STARTS_INSIDE[: len(BYTES_OF)] = [0x80 <= raw[0] < 0xC0 for raw in BYTES_OF]
 
-texts = st.text(
-    st.sampled_from("aeth \n中é😀\u0301") | st.characters(exclude_categories=["Cs"]), max_size=120
-)
+characters = st.sampled_from("aeth \n中é😀\u0301") | st.characters(exclude_categories=["Cs"])
+texts = st.lists(characters | st.sampled_from([".\n", ".\n\n", "."]), max_size=120).map("".join)
 keys = st.binary(min_size=16, max_size=16)
 
 
 def codec(encoder: Callable[[str], np.ndarray] = encode) -> Codec:
-    return Codec(encode=encoder, decode=decode, starts_inside=STARTS_INSIDE, control=CONTROL)
+    def encode_all(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        ids = [encoder(part) for part in parts]
+        offsets = np.concatenate([[0], np.cumsum([len(part) for part in ids])])
+        return np.concatenate(ids), offsets
+
+    return Codec(
+        encode=encode_all,
+        decode=decode,
+        starts_inside=STARTS_INSIDE,
+        control=CONTROL,
+        splits=SPLITS,
+    )
+
+
+def fim_document(
+    ids: np.ndarray, key: bytes, codec: Codec, config: PackConfig, *, by_lines: bool = False
+) -> tuple[list[FimPiece], FimCounts]:
+    """One document, debiased first as `pack` does."""
+    words = keys_to_words(np.frombuffer(key, dtype=np.uint8).reshape(1, 16))
+    apart = debias(
+        ids, np.array([0, len(ids)]), words, SPLITS, rate=config.debias_rate, seed=config.draws
+    )
+    source = FimSource(ids=apart.values, key=key, tails=apart.tails)
+    (pieces,), counts = fim_documents([source], codec, config, by_lines=by_lines)
+    return pieces, counts
+
+
+def pairs_of_halves(ids: np.ndarray) -> int:
+    pairs = {(ID_OF[b"."], tail) for tail in _TAILS}
+    return sum(pair in pairs for pair in itertools.pairwise(ids.tolist()))
+
+
+FLAG_OF = {"psm": FIM_PSM, "spm": FIM_SPM}
 
 
 def bytes_of(piece: FimPiece, *, last: bool) -> bytes:
     """The text of a piece, after checking that its control ids are where they belong."""
-    if piece.flag == FIM_PSM:
-        prefix, middle, suffix = map(decode, parse_psm(piece.ids, CONTROL))
+    if piece.flag != PLAIN:
+        prefix, middle, suffix = map(decode, parse_fim(piece.ids, piece.flag, CONTROL))
         assert piece.split == (len(prefix.decode()), len(prefix.decode()) + len(middle.decode()))
         return prefix + middle + suffix
     assert piece.flag == PLAIN
@@ -110,24 +155,41 @@ SEEN: Counter[str] = Counter()
     key=keys,
     seed=st.integers(0, 2**32),
     context=st.sampled_from([16, 17, 24, 64, 256]),
+    mode=st.sampled_from(["psm", "spm", "mixed"]),
+    by_lines=st.booleans(),
     encoder=st.sampled_from(
         [encode, encode, encode_wastefully, encode_lossily, encode_with_a_control_id]
     ),
 )
 def check_bytes_are_kept(
-    text: str, key: bytes, seed: int, context: int, encoder: Callable[[str], np.ndarray]
+    text: str,
+    key: bytes,
+    seed: int,
+    context: int,
+    mode: Literal["psm", "spm", "mixed"],
+    by_lines: bool,
+    encoder: Callable[[str], np.ndarray],
 ) -> None:
     ids = encode(text)
-    config = PackConfig(context=context, seed=seed)
-    pieces, counts = fim_document(ids, key, codec(encoder), config)
+    config = PackConfig(context=context, seed=seed, fim_mode=mode, debias_rate=0.5)
+    pieces, counts = fim_document(ids, key, codec(encoder), config, by_lines=by_lines)
     rebuilt = [bytes_of(piece, last=piece is pieces[-1]) for piece in pieces]
     assert b"".join(rebuilt) == text.encode()
     assert all(1 <= len(piece.ids) <= context and piece.ids.dtype == np.int32 for piece in pieces)
-    assert (len(pieces) > 1) == (len(ids) + 1 > context)
+    plain = [piece for piece in pieces if piece.flag == PLAIN]
+    ends = [piece is pieces[-1] for piece in plain]
+    for piece, ending in zip(plain, ends, strict=True):
+        assert len(piece.ids) == piece.stop - piece.start + piece.n_debiased + ending
+        assert piece.n_debiased <= pairs_of_halves(piece.ids)
+    assert len(pieces) > 1 or len(ids) < context
+    assert len(pieces) == 1 or 2 * len(ids) >= context
     assert [p.start for p in pieces] == [0, *(p.stop for p in pieces[:-1])]
     assert pieces[-1].stop == len(ids)
-    fim = [piece for piece in pieces if piece.flag == FIM_PSM]
+    fim = [piece for piece in pieces if piece.flag != PLAIN]
     assert counts.pieces_fim == len(fim)
+    assert counts.pieces_spm == sum(piece.flag == FIM_SPM for piece in fim)
+    assert counts.sample_tokens_debiased == sum(piece.n_debiased for piece in fim)
+    assert mode == "mixed" or {piece.flag for piece in fim} <= {FLAG_OF[mode]}
     assert counts.source_tokens_fim == sum(p.stop - p.start for p in fim)
     assert counts.sample_ids_fim == sum(len(p.ids) for p in fim)
     reasons = (
@@ -135,6 +197,9 @@ def check_bytes_are_kept(
     )  # fmt: skip
     assert len(pieces) == len(fim) + sum(getattr(counts, reason) for reason in reasons)
     SEEN["several FIM pieces"] += len(fim) > 1
+    SEEN["split, plain"] += any(piece.n_debiased for piece in plain)
+    SEEN["split, FIM"] += counts.sample_tokens_debiased > 0
+    SEEN["SPM"] += counts.pieces_spm > 0
     SEEN["mixed"] += 0 < len(fim) < len(pieces)
     SEEN["wide"] += bool(fim) and any(ord(c) > 0xFFFF for c in text)
     SEEN.update({reason: getattr(counts, reason) for reason in reasons})
@@ -145,7 +210,7 @@ def test_no_encoder_changes_a_byte() -> None:
     SEEN.clear()
     check_bytes_are_kept()
     assert SEEN.pop("plain_not_text") == 0  # the documents are texts, and cut at code points
-    assert len(SEEN) == 7
+    assert len(SEEN) == 10
     assert min(SEEN.values()) > 0, SEEN
 
 
@@ -207,7 +272,7 @@ def test_counts_add_up() -> None:
 
 @given(text=texts, key=keys, piece=st.integers(0, 1000), seed=st.integers(0, 2**63))
 def test_split_points_are_sorted_code_points(text: str, key: bytes, piece: int, seed: int) -> None:
-    first, second = split_points(key, piece, len(text), seed=seed)
+    first, second = split_points(key, piece, text, seed=seed)
     assert 0 <= first <= second <= len(text)
     prefix, middle, suffix = split_text(text, (first, second))
     assert prefix + middle + suffix == text
@@ -215,16 +280,44 @@ def test_split_points_are_sorted_code_points(text: str, key: bytes, piece: int, 
 
 def test_split_points_are_uniform_independent_and_keyed() -> None:
     rng = np.random.default_rng(0)
-    pairs = Counter(split_points(rng.bytes(16), 0, 3, seed=5) for _ in range(16_000))
+    pairs = Counter(split_points(rng.bytes(16), 0, "abc", seed=5) for _ in range(16_000))
     # Two draws over 0..3: equal draws have chance 1/16, different ones 2/16.
     assert len(pairs) == 10
     for (first, second), count in pairs.items():
         expected = 1000 if first == second else 2000
         assert abs(count - expected) < 5 * np.sqrt(expected)
     drawn = {
-        split_points(b"k" * 16, piece, 10**6, seed=seed) for piece in (0, 1) for seed in (0, 1)
+        split_points(b"k" * 16, piece, "x" * 10**6, seed=seed)
+        for piece in (0, 1)
+        for seed in (0, 1)
     }
     assert len(drawn) == 4
+
+
+def test_lines_are_split_at_their_starts_and_one_line_at_code_points() -> None:
+    rng = np.random.default_rng(0)
+    text = "one\ntwo\n\nthree"
+    pairs = {split_points(rng.bytes(16), 0, text, seed=5, by_lines=True) for _ in range(2000)}
+    borders = (0, 4, 8, 9, 14)
+    assert pairs == {(a, b) for a in borders for b in borders if a <= b}
+    assert {
+        split_points(rng.bytes(16), 0, "abc\n", seed=5, by_lines=True)[0] for _ in range(500)
+    } == {0, 1, 2, 3, 4}
+
+
+def test_mixed_mode_draws_each_order_for_half_of_the_samples() -> None:
+    rng = np.random.default_rng(0)
+    config = PackConfig(context=64, fim_mode="mixed")
+    sources = [
+        FimSource(ids=encode("abcdef"), key=rng.bytes(16), tails=np.array([], dtype=np.int64))
+        for _ in range(4000)
+    ]
+    made, counts = fim_documents(sources, codec(), config)
+    assert counts.pieces_fim == 4000
+    assert abs(counts.pieces_spm - 2000) < 5 * np.sqrt(1000)
+    alone = [fim_documents([source], codec(), config)[0][0] for source in sources[:50]]
+    for together, single in zip(made, alone, strict=False):
+        assert [piece.ids.tolist() for piece in together] == [p.ids.tolist() for p in single]
 
 
 def test_the_rate_of_chosen_documents_is_binomial_and_keyed() -> None:
@@ -247,6 +340,10 @@ def test_parse_is_the_inverse_of_assemble(parts: list[list[int]]) -> None:
     ids = assemble_psm(prefix, suffix, middle, CONTROL)
     assert ids.dtype == np.int32
     assert [part.tolist() for part in parse_psm(ids, CONTROL)] == parts
+    ids = assemble_spm(prefix, suffix, middle, CONTROL)
+    assert [part.tolist() for part in parse_spm(ids, CONTROL)] == parts
+    with pytest.raises(IntegrityError, match="does not start with fim_begin"):
+        parse_psm(ids, CONTROL)
 
 
 BEGIN, HOLE, END, EOS = CONTROL.fim_begin, CONTROL.fim_hole, CONTROL.fim_end, CONTROL.eos

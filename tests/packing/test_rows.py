@@ -7,9 +7,29 @@ import pytest
 
 from dsv3data.packing.order import Arrangement
 from dsv3data.packing.reference import naive_rows
-from dsv3data.packing.rows import build_rows
+from dsv3data.packing.rows import PieceIds, build_rows
 
 PAD = -7
+EOS = -9
+
+
+def piece_ids(pieces: list[np.ndarray], rng: np.random.Generator) -> PieceIds:
+    """The pieces with something between them; the end-of-sentence of some is not written out."""
+    eos = rng.random(len(pieces)) < 0.5
+    values: list[int] = []
+    start = []
+    for piece, ends in zip(pieces, eos, strict=True):
+        if ends:
+            piece[-1] = EOS
+        values.extend([-1] * int(rng.integers(0, 3)))
+        start.append(len(values))
+        values.extend(piece[:-1] if ends else piece)
+    return PieceIds(
+        values=np.array(values, dtype=np.int32),
+        start=np.array(start, dtype=np.int64),
+        length=np.array([len(piece) for piece in pieces], dtype=np.int64),
+        eos=eos,
+    )
 
 
 def random_case(rng: np.random.Generator) -> tuple[list[np.ndarray], Arrangement, int]:
@@ -27,11 +47,10 @@ def test_equals_the_naive_twin_whole_and_in_parts() -> None:
     full_rows = 0
     for _ in range(200):
         pieces, arrangement, context = random_case(rng)
+        ids = piece_ids(pieces, rng)
         rows = [p.tolist() for p in np.split(arrangement.pieces, arrangement.offsets[1:-1])]
         expected = naive_rows(pieces, rows, context, PAD)
-        values = np.concatenate(pieces)
-        offsets = np.concatenate([[0], np.cumsum([len(p) for p in pieces])])
-        made = build_rows(values, offsets, arrangement, context=context, pad_id=PAD)
+        made = build_rows(ids, arrangement, context=context, pad_id=PAD, eos_id=EOS)
         assert made.input_ids.dtype == np.int32
         assert np.array_equal(made.input_ids, expected)
         assert np.array_equal(made.n_tokens, (expected != PAD).sum(axis=1))
@@ -41,7 +60,7 @@ def test_equals_the_naive_twin_whole_and_in_parts() -> None:
         middle = arrangement.n_rows // 2
         parts = [
             build_rows(
-                values, offsets, arrangement, context=context, pad_id=PAD, start=start, stop=stop
+                ids, arrangement, context=context, pad_id=PAD, eos_id=EOS, start=start, stop=stop
             )
             for start, stop in ((0, middle), (middle, None))
         ]
@@ -53,13 +72,13 @@ def test_equals_the_naive_twin_whole_and_in_parts() -> None:
 
 def test_no_rows() -> None:
     none = Arrangement(pieces=np.array([], dtype=np.int64), offsets=np.array([0]))
-    made = build_rows(np.array([], dtype=np.int32), np.array([0]), none, context=16, pad_id=PAD)
+    ids = piece_ids([], np.random.default_rng(0))
+    made = build_rows(ids, none, context=16, pad_id=PAD, eos_id=EOS)
     assert made.input_ids.shape == (0, 16)
 
 
 def test_a_row_that_is_too_full_is_refused() -> None:
     crowded = Arrangement(pieces=np.array([0, 1]), offsets=np.array([0, 2]))
+    ids = piece_ids([np.zeros(10, dtype=np.int32)] * 2, np.random.default_rng(0))
     with pytest.raises(ValueError, match="a row of 16 ids was given pieces of 20 ids"):
-        build_rows(
-            np.zeros(20, dtype=np.int32), np.array([0, 10, 20]), crowded, context=16, pad_id=PAD
-        )
+        build_rows(ids, crowded, context=16, pad_id=PAD, eos_id=EOS)

@@ -18,7 +18,7 @@ from dsv3data.encoding.vocabulary import load_vocabulary
 from dsv3data.io.manifest_file import describe_file, read_manifest, write_manifest
 from dsv3data.io.shards import ShardReader
 from dsv3data.packing.config import PackConfig
-from dsv3data.packing.fim import parse_psm
+from dsv3data.packing.fim import parse_fim
 from dsv3data_pipelines.pack import forecast
 from folders import copy_of, published, root_of
 from tiny_data import CONTEXT, PACK_CONFIG, pack_tiny, tokenize_tiny, write_texts
@@ -69,7 +69,7 @@ def test_pieces_put_back_together_are_the_documents(tiny_tokens: Path, tiny_pack
             part = ids[start : start + piece["n_tokens"]]
             start += piece["n_tokens"]
             if piece["flag"]:
-                prefix, middle, suffix = parse_psm(part, vocabulary.control)
+                prefix, middle, suffix = parse_fim(part, piece["flag"], vocabulary.control)
                 part = np.concatenate([prefix, middle, suffix])
                 fim += 1
             assert piece["piece"] not in texts[piece["key"]]
@@ -104,11 +104,12 @@ def test_counts_add_up(tiny_tokens: Path, tiny_packed: Path) -> None:
 
 def test_the_forecast_is_exact_without_fim(tiny_tokens: Path, tmp_path: Path) -> None:
     contexts = (32, 128, 4096)
-    config = PackConfig(context=contexts[0], fim_rate=0.0, partition_tokens=8_000)
+    config = PackConfig(context=contexts[0], fim_rate=0.0, debias_rate=0.0, partition_tokens=8_000)
     plans = forecast(tiny_tokens, contexts=contexts, config=config)
     assert [plan["context"] for plan in plans] == list(contexts)
     for plan in plans:
-        made = PackConfig(context=plan["context"], fim_rate=0.0, partition_tokens=8_000)
+        assert plan["exact"]
+        made = dataclasses.replace(config, context=plan["context"])
         out = pack_tiny(tiny_tokens, tmp_path / str(plan["context"]), config=made)
         counts = read_manifest(out).counts
         assert (plan["rows"], plan["padding"]) == (counts["rows"], counts["padding"])

@@ -1,23 +1,27 @@
-"""Gathering one partition's documents from the token shards."""
+"""The documents of one partition in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dsv3data.audit.checks import check_document_ids, check_schema
-from dsv3data.contracts.keys import keys_to_words
+from dsv3data.audit.checks import check_document_ids
 from dsv3data.contracts.manifest import Manifest
 from dsv3data.contracts.schemas import token_schema
 from dsv3data.encoding.vocabulary import Vocabulary
-from dsv3data.io.shards import ShardReader
-from dsv3data.packing.order import partition_of
+from dsv3data_pipelines.pack.batches import (
+    batch_ids,
+    batch_lengths,
+    batch_words,
+    token_batches,
+)
+from dsv3data_pipelines.pack.exclude import Exclusions
+from dsv3data_pipelines.pack.partitions import Partitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,29 +29,29 @@ class Documents:
     """Documents of one domain and partition, in the order of the token shards.
 
     Attributes:
-        keys: 16 bytes each.
-        words: the same as uint64 [N, 2].
+        words: keys as uint64 [N, 2].
         values: ids of all documents one after the other, int32; document i is
             values[offsets[i] : offsets[i + 1]].
         offsets: int64 [N + 1].
         n_bytes: UTF-8 bytes of each text, int64 [N].
-        source, position: where each document comes from.
+        key, source, position: columns of the token shards, for the lineage.
     """
 
-    keys: list[bytes]
     words: NDArray[np.uint64]
     values: NDArray[np.int32]
     offsets: NDArray[np.int64]
     n_bytes: NDArray[np.int64]
-    source: list[str]
+    key: pa.Array
+    source: pa.Array
     position: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.words)
 
-    def ids(self, document: int) -> NDArray[np.int32]:
-        """Ids of one document, a view."""
-        return self.values[self.offsets[document] : self.offsets[document + 1]]
+    def key_of(self, document: int) -> bytes:
+        """16 bytes."""
+        key: bytes = self.key[document].as_py()
+        return key
 
 
 def gather_documents(
@@ -55,63 +59,52 @@ def gather_documents(
     manifest: Manifest,
     vocabulary: Vocabulary,
     *,
-    domain: str,
-    partition: int,
-    n_partitions: int,
-    seed: int,
+    partitions: Partitions,
+    unit: int,
+    exclusions: Exclusions,
 ) -> Documents:
-    """Read, checked, the documents whose domain and keyed partition are asked for.
+    """Read, checked, the documents of one unit out of all token shards.
 
-    Cost: one sequential pass over the token shards; memory is that of the chosen documents.
+    For a unit that is done alone, on a machine of its own or again: `scatter` gives all units
+    their documents in one pass. Cost: one sequential pass over the token shards; memory is that of
+    the chosen documents.
 
     Raises:
         IntegrityError: a shard is damaged, of other columns or of another tokenizer, or an id is
             none of the tokenizer's or a control id.
     """
     chosen: list[pa.RecordBatch] = []
-    for path, place, batch in _batches(tokens, manifest):
-        of_domain = pc.equal(batch.column("domain"), domain).to_numpy(zero_copy_only=False)
+    for found in token_batches(tokens, manifest):
+        batch = found.batch
         words = batch_words(batch)
-        wanted = of_domain & (partition_of(words, n_partitions, seed=seed) == partition)
+        wanted = partitions.units_of(batch.column("domain"), words) == unit
+        wanted &= ~exclusions.mask(batch, words)
         if wanted.any():
             chosen.append(batch.filter(pa.array(wanted)))
-            ids = chosen[-1].column("ids").flatten().to_numpy()
-            check_document_ids(ids, vocabulary, path, place)
-    return _documents(chosen)
+            check_document_ids(batch_ids(chosen[-1]), vocabulary, found.path, found.place)
+    return documents_of(chosen)
 
 
-def batch_words(batch: pa.RecordBatch) -> NDArray[np.uint64]:
-    """Keys of a batch of a token shard as uint64 [N, 2]."""
-    column = batch.column("key")
-    data = np.frombuffer(column.buffers()[1], dtype=np.uint8)
-    keys = data.reshape(-1, 16)[column.offset : column.offset + len(column)]
-    return keys_to_words(keys)
-
-
-def _batches(tokens: Path, manifest: Manifest) -> Iterator[tuple[Path, str, pa.RecordBatch]]:
-    for record in manifest.shards():
-        reader = ShardReader(tokens, record)
-        check_schema(reader.path, reader.schema, token_schema({}), manifest)
-        for number, batch in enumerate(reader.batches()):
-            yield reader.path, f"batch {number}", batch
-
-
-def _documents(batches: list[pa.RecordBatch]) -> Documents:
-    lengths = [pc.list_value_length(batch.column("ids")).to_numpy() for batch in batches]
-    counts = np.concatenate(lengths) if lengths else np.empty(0, dtype=np.int64)
-    values = [batch.column("ids").flatten().to_numpy() for batch in batches]
+def documents_of(batches: Sequence[pa.RecordBatch]) -> Documents:
+    """The documents of batches of token shards, in order."""
+    none = np.empty(0, dtype=np.int64)
+    lengths = [batch_lengths(batch) for batch in batches]
+    values = [batch_ids(batch) for batch in batches]
     words = [batch_words(batch) for batch in batches]
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([none, *lengths]), dtype=np.int64)])
     return Documents(
-        keys=[key for batch in batches for key in batch.column("key").to_pylist()],
-        words=np.concatenate(words) if words else np.empty((0, 2), dtype=np.uint64),
-        values=np.concatenate(values) if values else np.empty(0, dtype=np.int32),
-        offsets=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
-        n_bytes=_column(batches, "n_bytes"),
-        source=[name for batch in batches for name in batch.column("source").to_pylist()],
-        position=_column(batches, "position"),
+        words=np.concatenate([np.empty((0, 2), dtype=np.uint64), *words]),
+        values=np.concatenate([np.empty(0, dtype=np.int32), *values]),
+        offsets=offsets.astype(np.int64),
+        n_bytes=np.concatenate([none, *(batch.column("n_bytes").to_numpy() for batch in batches)]),
+        key=_joined(batches, "key"),
+        source=_joined(batches, "source"),
+        position=np.concatenate(
+            [none, *(batch.column("position").to_numpy() for batch in batches)]
+        ),
     )
 
 
-def _column(batches: list[pa.RecordBatch], name: str) -> NDArray[np.int64]:
-    parts = [batch.column(name).to_numpy() for batch in batches]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+def _joined(batches: Sequence[pa.RecordBatch], name: str) -> pa.Array:
+    empty = pa.array([], token_schema({}).field(name).type)
+    return pa.concat_arrays([empty, *(batch.column(name) for batch in batches)])

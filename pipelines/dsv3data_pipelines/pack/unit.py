@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,23 @@ from dsv3data.contracts.keys import keys_digest
 from dsv3data.contracts.manifest import TOKENIZER_NAME, TOKENS, FileRecord, Manifest
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import lineage_schema, packed_schema
-from dsv3data.encoding.huggingface import HuggingFaceEncoder
+from dsv3data.encoding.choose import choose_engine
+from dsv3data.encoding.debias import debias_table
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import atomic_writer
 from dsv3data.io.manifest_file import describe_file, read_manifest
 from dsv3data.io.shards import shard_writer
 from dsv3data.packing.best_fit import assign
 from dsv3data.packing.config import PackConfig
+from dsv3data.packing.debias import split_table
 from dsv3data.packing.fim import Codec, FimCounts
 from dsv3data.packing.order import Arrangement, arrange, packing_words
 from dsv3data.packing.rows import Rows, build_rows
 from dsv3data_pipelines.pack.documents import Documents, gather_documents
+from dsv3data_pipelines.pack.exclude import Exclusions
+from dsv3data_pipelines.pack.partitions import Partitions
 from dsv3data_pipelines.pack.pieces import Pieces, make_pieces
+from dsv3data_pipelines.pack.scatter import Share, read_share
 
 # Ids in one record batch (64 MiB): fixed, since it shapes the bytes.
 _BATCH_IDS = 16 << 20
@@ -40,68 +45,105 @@ _FIXED_WIDTH = ("input_ids", "crc32", "n_tokens", "row_id")
 
 @dataclass(frozen=True, kw_only=True)
 class PackUnit:
-    """A `UnitTask`. `number` is the shard's index in row ids."""
+    """A `UnitTask`. What it writes is a function of its documents and of `plan_hash` alone.
+
+    Attributes:
+        number: of the unit in `partitions`, and the shard's index in row ids.
+        plan_hash: of config, tokenizer and code format.
+        input: hash of its documents, or of what they are chosen from.
+        share: where its documents are; None: to be gathered from all token shards.
+        size: tokens, an estimate without a share.
+    """
 
     number: int
     domain: str
     partition: int
-    n_partitions: int
+    partitions: Partitions
     tokens: Path
     tokens_root: str
+    exclusions: Exclusions
     config: PackConfig
     out: Path
     plan_hash: str
+    input: str
     size: int
+    share: Share | None = None
 
     @property
     def name(self) -> str:
         return f"{self.domain}-{self.partition:05d}"
 
     def input_sha256(self) -> str:
-        return self.tokens_root
+        return self.input
+
+    def given(self, share: Share) -> PackUnit:
+        """The unit with its documents at hand, or known without them if the share has no slices."""
+        at_hand = share if share.slices or not share.documents else None
+        return dataclasses.replace(self, share=at_hand, input=share.sha256, size=share.tokens)
 
     def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
-        manifest, vocabulary, codec = _engine(self.tokens, self.tokens_root)
-        documents = gather_documents(
-            self.tokens,
-            manifest,
-            vocabulary,
-            domain=self.domain,
-            partition=self.partition,
-            n_partitions=self.n_partitions,
-            seed=self.config.seed,
-        )
+        manifest, vocabulary, codec = _engine(self.tokens, self.tokens_root, sink.note)
+        documents = self._documents(manifest, vocabulary)
         if not len(documents):
             sink.advance(self.size)
             return [], {}
-        pieces, fim = make_pieces(documents, codec, self.config, sink)
+        pieces, fim = make_pieces(documents, codec, self.config, domain=self.domain, sink=sink)
         arrangement = _arrangement(documents, pieces, self.config)
         shard = _write_rows(self, vocabulary, pieces, arrangement)
         lineage = _write_lineage(self, vocabulary, documents, pieces, arrangement)
         sink.advance(self.size - fim.source_tokens_chosen, rows=arrangement.n_rows)
         return [shard, lineage], _counts(self, documents, pieces, fim, arrangement)
 
+    def _documents(self, manifest: Manifest, vocabulary: Vocabulary) -> Documents:
+        if self.share is not None:
+            return read_share(self.share)
+        return gather_documents(
+            self.tokens,
+            manifest,
+            vocabulary,
+            partitions=self.partitions,
+            unit=self.number,
+            exclusions=self.exclusions,
+        )
 
-@functools.lru_cache(maxsize=1)
-def _engine(tokens: Path, root: str) -> tuple[Manifest, Vocabulary, Codec]:
+
+_Loaded = tuple[Manifest, Vocabulary, Codec]
+_loaded: dict[tuple[Path, str], _Loaded] = {}
+
+
+def _engine(tokens: Path, root: str, note: Callable[[str], None]) -> _Loaded:
     """Loaded once per process; `root` makes another token set at the same path another entry."""
+    if (tokens, root) not in _loaded:
+        _loaded.clear()
+        _loaded[tokens, root] = _load(tokens, note)
+    return _loaded[tokens, root]
+
+
+def _load(tokens: Path, note: Callable[[str], None]) -> _Loaded:
     manifest = read_manifest(tokens, expect=(TOKENS,))
     vocabulary = load_vocabulary(tokens / TOKENIZER_NAME)
-    encoder = HuggingFaceEncoder(vocabulary)
+
+    @functools.cache
+    def encoder() -> Callable[[Sequence[str]], tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        # Two seconds to load and prove: only if something has to be encoded.
+        return choose_engine(vocabulary, "auto", note=note).encoder.encode
+
+    table = debias_table(vocabulary)
     codec = Codec(
-        encode=lambda text: encoder.encode([text])[0],
+        encode=lambda texts: encoder()(texts),
         decode=vocabulary.decode,
         starts_inside=vocabulary.starts_inside_codepoint,
         control=vocabulary.control,
+        splits=split_table(table.id, table.head, table.tail, vocab_size=vocabulary.vocab_size),
     )
     return manifest, vocabulary, codec
 
 
 def _arrangement(documents: Documents, pieces: Pieces, config: PackConfig) -> Arrangement:
     words = documents.words[pieces.document]
-    ties = packing_words(words, pieces.piece, seed=config.seed)
-    bins = assign(pieces.lengths, config.context, ties)
-    return arrange(bins, words, pieces.piece, seed=config.seed)
+    ties = packing_words(words, pieces.piece, seed=config.draws)
+    bins = assign(pieces.ids.length, config.context, ties)
+    return arrange(bins, words, pieces.piece, seed=config.draws)
 
 
 def _write_rows(
@@ -118,7 +160,9 @@ def _write_rows(
             "vocab_size": str(vocabulary.vocab_size),
             "context": str(context),
             "seed": str(task.config.seed),
-            "fim_rate": repr(task.config.fim_rate),
+            "epoch": str(task.config.epoch),
+            "fim_rate": repr(task.config.fim_rate_of(task.domain)),
+            "debias_rate": repr(task.config.debias_rate),
             "eos_id": str(vocabulary.control.eos),
             "pad_id": str(vocabulary.control.pad),
         },
@@ -130,11 +174,11 @@ def _write_rows(
         for start in range(0, arrangement.n_rows, step):
             stop = min(start + step, arrangement.n_rows)
             rows = build_rows(
-                pieces.values,
-                pieces.offsets,
+                pieces.ids,
                 arrangement,
                 context=context,
                 pad_id=vocabulary.control.pad,
+                eos_id=vocabulary.control.eos,
                 start=start,
                 stop=stop,
             )
@@ -181,21 +225,20 @@ def _write_lineage(
     slots_per_row = np.diff(arrangement.offsets)
     row = np.repeat(np.arange(arrangement.n_rows), slots_per_row)
     document = pieces.document[order]
-    piece_bytes = np.add.reduceat(
-        vocabulary.byte_lengths[pieces.values].astype(np.int64), pieces.offsets[:-1]
-    )
     pieces_of = np.bincount(pieces.document, minlength=len(documents))
+    piece_bytes = _piece_bytes(vocabulary, documents, pieces, pieces_of)
     columns = [
         pa.array(_row_ids(task, 0, arrangement.n_rows)[row]),
         pa.array((np.arange(len(order)) - arrangement.offsets[row]).astype(np.int32)),
-        pa.array([documents.keys[index] for index in document.tolist()], pa.binary(16)),
-        pa.array([documents.source[index] for index in document.tolist()], pa.string()),
+        documents.key.take(pa.array(document)),
+        documents.source.take(pa.array(document)),
         pa.array(documents.position[document]),
         pa.array(pieces.piece[order].astype(np.int32)),
         pa.array(pieces_of[document].astype(np.int32)),
         pa.array(pieces.start[order]),
         pa.array(pieces.stop[order]),
-        pa.array(pieces.lengths[order].astype(np.int32)),
+        pa.array(pieces.ids.length[order].astype(np.int32)),
+        pa.array(pieces.n_debiased[order]),
         pa.array(piece_bytes[order]),
         pa.array(pieces.flag[order]),
         pa.array(pieces.middle_start[order]),
@@ -208,21 +251,34 @@ def _write_lineage(
     return describe_file(task.out, name, rows=table.num_rows)
 
 
+def _piece_bytes(
+    vocabulary: Vocabulary, documents: Documents, pieces: Pieces, pieces_of: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Bytes of text that each piece stands for, int64 [P]: of a whole document, as it is stored."""
+    sizes = documents.n_bytes[pieces.document]
+    cut = np.flatnonzero(pieces_of[pieces.document] > 1)
+    starts = pieces.ids.start[cut]
+    stops = starts + pieces.ids.length[cut] - pieces.ids.eos[cut]
+    for piece, start, stop in zip(cut.tolist(), starts.tolist(), stops.tolist(), strict=True):
+        sizes[piece] = vocabulary.byte_lengths[pieces.ids.values[start:stop]].sum()
+    return sizes
+
+
 def _counts(
     task: PackUnit, documents: Documents, pieces: Pieces, fim: FimCounts, arrangement: Arrangement
 ) -> dict[str, Any]:
-    ids = len(pieces.values)
-    text_tokens = len(documents.values)
+    ids = int(pieces.ids.length.sum())
     rows = arrangement.n_rows
     figures: dict[str, Any] = {
         "documents": len(documents),
         "documents_cut": int((np.bincount(pieces.document) > 1).sum()),
         "pieces": len(pieces.document),
         "rows": rows,
-        "text_tokens": text_tokens,
+        "text_tokens": len(documents.values),
         "bytes": int(documents.n_bytes.sum()),
         "row_ids": ids,
         "padding": rows * task.config.context - ids,
+        "debias": {"splittable": pieces.n_splittable, "split": int(pieces.n_debiased.sum())},
         "fim": dataclasses.asdict(fim),
     }
     return {

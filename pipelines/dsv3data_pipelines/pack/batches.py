@@ -1,0 +1,75 @@
+"""The batches of a token set, and their columns as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from dsv3data.audit.checks import check_schema, fail
+from dsv3data.contracts.keys import keys_to_words
+from dsv3data.contracts.manifest import Manifest, Segment
+from dsv3data.contracts.schemas import token_schema
+from dsv3data.io.shards import ShardReader
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """A batch of a token shard, and where it stands."""
+
+    path: Path
+    place: str
+    segment: Segment
+    batch: pa.RecordBatch
+
+
+def token_batches(tokens: Path, manifest: Manifest) -> Iterator[TokenBatch]:
+    """All batches of a token set, checked against their checksums."""
+    for record in manifest.shards():
+        reader = ShardReader(tokens, record)
+        check_schema(reader.path, reader.schema, token_schema({}), manifest)
+        for number, batch in enumerate(reader.batches()):
+            yield TokenBatch(reader.path, f"batch {number}", record.segments[number + 1], batch)
+
+
+def unchecked_batches(tokens: Path, manifest: Manifest) -> Iterator[pa.RecordBatch]:
+    """All batches of a token set, mapped: only columns that are looked at are read from disk.
+
+    For forecasts and look-ups; nothing is checked but the size of the files.
+
+    Raises:
+        IntegrityError: a shard is missing, has another size or cannot be read.
+    """
+    for record in manifest.shards():
+        reader = ShardReader(tokens, record)
+        check_schema(reader.path, reader.schema, token_schema({}), manifest)
+        try:
+            with pa.memory_map(str(reader.path)) as file:
+                yield from pa.ipc.open_stream(file)
+        except (pa.ArrowException, OSError) as error:
+            fail(f"the shard cannot be read: {str(error).splitlines()[0]}", reader.path)
+
+
+def batch_words(batch: pa.RecordBatch) -> NDArray[np.uint64]:
+    """Keys of a batch of a token shard as uint64 [N, 2]."""
+    column = batch.column("key")
+    data = np.frombuffer(column.buffers()[1], dtype=np.uint8)
+    keys = data.reshape(-1, 16)[column.offset : column.offset + len(column)]
+    return keys_to_words(keys)
+
+
+def batch_ids(batch: pa.RecordBatch) -> NDArray[np.int32]:
+    """Ids of a batch of a token shard, one document after the other, a view."""
+    ids: NDArray[np.int32] = batch.column("ids").flatten().to_numpy()
+    return ids
+
+
+def batch_lengths(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """Ids of each document of a batch, int64 [N]."""
+    lengths: NDArray[np.int64] = pc.list_value_length(batch.column("ids")).to_numpy()
+    return lengths

@@ -1,0 +1,86 @@
+"""Which unit a document belongs to: its domain, and a keyed partition of the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from dsv3data.contracts.errors import BadInput
+from dsv3data.contracts.manifest import Manifest
+from dsv3data.packing.config import PackConfig
+from dsv3data.packing.order import partition_count, partition_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partitions:
+    """Units are numbered domain by domain, in alphabetical order, and inside of it by partition.
+
+    Attributes:
+        counts: partitions of each domain, fixed by its token count: (domain, partitions).
+        draws: seed of the keyed partition.
+    """
+
+    counts: tuple[tuple[str, int], ...]
+    draws: int
+
+    def __len__(self) -> int:
+        return sum(count for _, count in self.counts)
+
+    def __iter__(self) -> Iterator[tuple[str, int, int]]:
+        """(domain, partition, partitions of the domain) of each unit, in order."""
+        for domain, count in self.counts:
+            for partition in range(count):
+                yield domain, partition, count
+
+    def units_of(self, domain: pa.Array, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Unit of each document, int64 [N]; -1 for a domain that the manifest does not list."""
+        index = pc.index_in(domain, value_set=self._domains)
+        at = pc.fill_null(index, -1).to_numpy(zero_copy_only=False)
+        partition = partition_of(words, self._sizes[at], seed=self.draws)
+        units: NDArray[np.int64] = np.where(at < 0, -1, self._first[at] + partition)
+        return units
+
+    @cached_property
+    def _domains(self) -> pa.Array:
+        return pa.array([domain for domain, _ in self.counts], pa.string())
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        return np.array([count for _, count in self.counts], dtype=np.int64)
+
+    @cached_property
+    def _first(self) -> NDArray[np.int64]:
+        first: NDArray[np.int64] = np.cumsum(self._sizes) - self._sizes
+        return first
+
+
+def partitions_of(manifest: Manifest, config: PackConfig) -> Partitions:
+    """Partitions of a token set. The whole set counts, whatever stays out of the rows: so that
+    taking documents out leaves all other partitions as they are."""
+    counts = tuple(
+        (domain, partition_count(figures["tokens"], config.partition_tokens))
+        for domain, figures in sorted(manifest.counts["domains"].items())
+    )
+    return Partitions(counts=counts, draws=config.draws)
+
+
+def refuse_empty(tokens: Path, manifest: Manifest) -> None:
+    """A set without documents has no rows.
+
+    Raises:
+        BadInput: always, for such a set.
+    """
+    if not manifest.counts["documents"]:
+        raise BadInput(
+            "the token set has no document",
+            where=str(tokens),
+            effect="nothing was packed",
+            fix="look at its rejected.jsonl for the reasons",
+        )
