@@ -110,7 +110,7 @@ def _piece_view(ids: Ids, origin: Origin, vocabulary: Vocabulary) -> PieceView:
         ends_document=origin.piece == origin.n_pieces - 1,
         parts=tuple(
             _part(kind, ids[start:stop], vocabulary)
-            for kind, start, stop in part_ranges(ids, origin.flag, vocabulary)
+            for kind, start, stop in part_ranges(ids, origin.fim, vocabulary)
         ),
     )
 

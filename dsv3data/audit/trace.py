@@ -126,7 +126,7 @@ class PackedTracer:
         )
         ids = here.ids[here.starts[slot] : here.starts[slot] + origin.n_tokens]
         text, piece_starts = self._document(row, slot)
-        for kind, start, end, first_byte in _parts(ids, origin.flag, self._vocabulary):
+        for kind, start, end, first_byte in _parts(ids, origin.fim, self._vocabulary):
             if start <= inside < end:
                 first = piece_starts[origin.piece] + first_byte
                 first += _size(ids[start:inside], self._vocabulary)
@@ -243,17 +243,17 @@ def trace(
     return replace(found, line=source.line, file=source.place)
 
 
-def _parts(ids: Ids, flag: int, vocabulary: Vocabulary) -> list[tuple[PartKind, int, int, int]]:
+def _parts(ids: Ids, fim: bool, vocabulary: Vocabulary) -> list[tuple[PartKind, int, int, int]]:
     """Parts of a piece with the byte of the piece's text at which each begins."""
     parts, size = [], 0
-    for kind, start, stop in in_document_order(part_ranges(ids, flag, vocabulary)):
+    for kind, start, stop in in_document_order(part_ranges(ids, fim, vocabulary)):
         parts.append((kind, start, stop, size))
         size += _size(ids[start:stop], vocabulary)
     return parts
 
 
 def _piece_bytes(ids: Ids, origin: Origin, vocabulary: Vocabulary) -> bytes:
-    parts = _parts(ids, origin.flag, vocabulary)
+    parts = _parts(ids, origin.fim, vocabulary)
     return b"".join(vocabulary.decode(ids[start:stop]) for _, start, stop, _ in parts)
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dsv3data.audit.packed_rows import PackedRows
+from dsv3data.audit.packed_rows import PackedRows, in_document_order, part_ranges
 from dsv3data.audit.trace import Trace, open_trace, trace
 from dsv3data.contracts.errors import BadInput, IntegrityError
 from dsv3data.contracts.manifest import TOKENIZER_NAME
@@ -119,6 +119,21 @@ def test_every_position_of_all_rows_of_few_documents(tiny_tokenizer: Path, tmp_p
                     check_place(found, known[place], vocabulary)
                     ranges[place].append(found.bytes_range)
         assert check_gapless(ranges, known) == len(texts)
+
+
+def test_parts_follow_their_sentinels_in_any_order(tiny_tokenizer: Path) -> None:
+    vocabulary = load_vocabulary(tiny_tokenizer)
+    control = vocabulary.control
+    begin, hole, end, eos = control.fim_begin, control.fim_hole, control.fim_end, control.eos
+    psm = np.array([begin, 5, 6, hole, 7, end, 8, 9, eos])
+    spm = np.array([hole, 7, begin, end, 8, 9, eos])
+    found = part_ranges(psm, True, vocabulary)
+    assert found == [("prefix", 1, 3), ("suffix", 4, 5), ("middle", 6, 8)]
+    found = part_ranges(spm, True, vocabulary)
+    assert found == [("suffix", 1, 2), ("prefix", 3, 3), ("middle", 4, 6)]
+    assert [kind for kind, _, _ in in_document_order(found)] == ["prefix", "middle", "suffix"]
+    assert part_ranges(np.array([5, 6, eos]), False, vocabulary) == [("text", 0, 2)]
+    assert part_ranges(np.array([5, 6]), False, vocabulary) == [("text", 0, 2)]
 
 
 def forms(folder: Path, texts: list[str]) -> dict[str, Path]:

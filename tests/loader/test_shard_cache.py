@@ -129,7 +129,11 @@ def test_damage_in_the_cache_is_found_when_the_row_is_read(remote: Path, tmp_pat
     ("change", "kind", "text"),
     [
         (lambda folder: (folder / "manifest.json").unlink(), BadInput, "there is no manifest.json"),
-        (lambda folder: flip_bit(folder / "manifest.json", 300), IntegrityError, ""),
+        (
+            lambda folder: flip_bit(folder / "manifest.json", 300),
+            IntegrityError,
+            "manifest.json",
+        ),
         (lambda folder: flip_bit(folder / "tokenizer.json", 30), IntegrityError, "SHA-256 differs"),
         (
             lambda folder: (folder / "packed-00003.arrow").unlink(),

@@ -89,7 +89,8 @@ def _render(console: Console, view: RowView, width: int, html: Path | None) -> N
 
 def _title(piece: PieceView) -> str:
     whole = "" if piece.n_pieces == 1 else f" · piece {piece.piece + 1} of {piece.n_pieces}"
-    fim = " FIM (PSM)" if piece.fim else ""  # first, since a narrow terminal cuts the end
+    order = "SPM" if piece.parts[0].kind == "suffix" else "PSM"
+    fim = f" FIM ({order})" if piece.fim else ""  # first, since a narrow terminal cuts the end
     return (
         f"[{piece.slot}]{fim} {printable(piece.source)} at {piece.position:,}{whole} · tokens "
         f"{piece.token_start:,} to {piece.token_stop:,} · {piece.n_tokens:,} ids"
