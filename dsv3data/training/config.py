@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dsv3data.contracts.errors import BadConfig
-from dsv3data.model.config import ModelConfig
+from dsv3data.model.config import ModelConfig, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,8 @@ class TrainConfig:
     batch_start_rows: int = 0  # rows of the first batch, if batches grow; 0: they do not
     batch_ramp_tokens: int = 0  # they have grown to batch_rows after so many tokens
     micro_batch_rows: int = 0  # rows of one forward pass; 0: the whole batch
+    precision: Precision = "fp32"  # of linear layers and experts; the rest stays high
+    device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0  # of the initial weights and of the order of rows
     log_every: int = 10
     max_skipped_in_row: int = 3  # steps that could not be used before giving up

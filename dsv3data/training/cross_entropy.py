@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK = 256
+GPU_CHUNK = 4096  # a GPU wants larger products; 2 GiB of logits at 129,280 rows
 
 
 def head_cross_entropy(
     hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """-log softmax(hidden · headᵀ)[target] in nats.
+    """-log softmax(hidden · headᵀ)[target] in nats; logits are rounded to hidden's dtype.
 
     Returns:
         The sum, a scalar with gradient for both arguments, and the single values [N] without one.
@@ -48,16 +49,22 @@ class _HeadCrossEntropy(torch.autograd.Function):
         ctx: Any, hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor
     ) -> tuple[Tensor, Tensor]:
         wants_gradient = any(ctx.needs_input_grad)
-        nll_N = hidden_ND.new_empty(len(hidden_ND))
+        wide = torch.promote_types(hidden_ND.dtype, torch.float32)
+        nll_N = hidden_ND.new_empty(len(hidden_ND), dtype=wide)
+        head_low_VD = head_VD.to(hidden_ND.dtype)
         grad_hidden_ND = torch.empty_like(hidden_ND) if wants_gradient else None
         grad_head_VD = torch.zeros_like(head_VD) if wants_gradient else None
-        for start in range(0, len(hidden_ND), CHUNK):
-            chunk = slice(start, start + CHUNK)
+        step = GPU_CHUNK if hidden_ND.is_cuda else CHUNK
+        for start in range(0, len(hidden_ND), step):
+            chunk = slice(start, start + step)
             hidden_cD, targets_c = hidden_ND[chunk], targets_N[chunk]
-            nll_N[chunk], grad_logits_cV = _nll_and_logit_gradient(hidden_cD @ head_VD.T, targets_c)
+            nll_N[chunk], grad_logits_cV = _nll_and_logit_gradient(
+                (hidden_cD @ head_low_VD.T).to(wide), targets_c
+            )
             if grad_hidden_ND is not None and grad_head_VD is not None:
-                torch.mm(grad_logits_cV, head_VD, out=grad_hidden_ND[chunk])
-                grad_head_VD.addmm_(grad_logits_cV.T, hidden_cD)
+                grad_logits_cV = grad_logits_cV.to(hidden_ND.dtype)
+                torch.mm(grad_logits_cV, head_low_VD, out=grad_hidden_ND[chunk])
+                _add_product(grad_head_VD, grad_logits_cV.T, hidden_cD)
         ctx.save_for_backward(grad_hidden_ND, grad_head_VD)
         ctx.mark_non_differentiable(nll_N)
         return nll_N.sum(), nll_N
@@ -67,6 +74,14 @@ class _HeadCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
         grad_hidden_ND, grad_head_VD = ctx.saved_tensors
         return grad_hidden_ND * grad_total, grad_head_VD * grad_total, None
+
+
+def _add_product(total_VD: Tensor, left_Vc: Tensor, right_cD: Tensor) -> None:
+    """total += left · right; the total is fp32 whatever the factors are."""
+    if left_Vc.dtype == total_VD.dtype:
+        total_VD.addmm_(left_Vc, right_cD)
+    else:
+        total_VD += left_Vc @ right_cD
 
 
 def _nll_and_logit_gradient(logits_cV: Tensor, targets_c: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,7 +57,7 @@ def compute_losses(
     Each prediction loss is the mean over its own valid targets in the batch [Eq. 24 divides both by
     T, a difference of one part in T]; the balance loss is the mean over rows, summed over layers.
     """
-    zero = output.hidden_BTD.new_zeros(())
+    zero = output.hidden_BTD.new_zeros((), dtype=torch.float32)
     main_nats, main_nats_B = _prediction_loss(model, output.hidden_BTD, ids_BT, lengths_B, ahead=1)
     main = main_nats / counts.main
     mtp = zero

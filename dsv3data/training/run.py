@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from dsv3data.contracts.config import to_dict
-from dsv3data.contracts.errors import BadConfig
+from dsv3data.contracts.errors import BadConfig, EnvironmentFault
 from dsv3data.contracts.meter import Meter
 from dsv3data.contracts.progress import Sink
 from dsv3data.io.atomic import set_aside, write_atomic
 from dsv3data.io.lock import OutputLock
+from dsv3data.kernels.dispatch import backend_of, operations
 from dsv3data.model.accounting import count_parameters, flop_per_token, training_bytes
 from dsv3data.model.init import init_weights
 from dsv3data.model.transformer import Transformer
@@ -96,6 +97,7 @@ def train_on(
 ) -> TrainResult:
     """`run_training` on data that is already open."""
     config = fit_to_data(config, dataset)
+    check_device(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     for line in describe(config):
@@ -135,6 +137,23 @@ def fit_to_data(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     return config.with_model(**sizes)
 
 
+def check_device(config: TrainConfig) -> None:
+    """Refuse what this machine cannot do.
+
+    Raises:
+        EnvironmentFault: no GPU, or one that FP8 was not written for.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentFault(
+            "no GPU was found that torch can use",
+            where="device=cuda",
+            effect="nothing was started",
+            fix="train on the CPU with --set device=cpu, or install a CUDA build of torch",
+        )
+    if config.precision == "fp8":
+        operations(torch.device(config.device))
+
+
 def describe(config: TrainConfig) -> list[str]:
     """Size, memory and cost of the run, for people."""
     size = count_parameters(config.model)
@@ -142,7 +161,7 @@ def describe(config: TrainConfig) -> list[str]:
     flop = flop_per_token(config.model, context=context, mtp=True)
     step_tokens = config.batch_rows * context
     moment_bytes = 2 if config.optimizer.moments == "bf16" else 4
-    return [
+    lines = [
         f"model: {size.total:,} parameters ({size.main:,} main, {size.mtp:,} MTP), "
         f"{size.active:,} active per token",
         f"memory: {training_bytes(config.model, moment_bytes) / 2**30:,.2f} GiB for fp32 weights, "
@@ -150,13 +169,17 @@ def describe(config: TrainConfig) -> list[str]:
         f"step: {config.batch_rows} rows of {context:,} tokens, {flop * step_tokens:.2e} FLOP; "
         f"{config.steps:,} steps are {planned_tokens(config):,} tokens",
     ]
+    if config.precision == "fp8":
+        lines.append(f"precision: {backend_of(torch.device(config.device))}")
+    return lines
 
 
 def _prepare(
     dataset: Dataset, stream: Stream, config: TrainConfig, out: Path, sink: Sink, *, strict: bool
 ) -> Run:
     """Model, moments and stream at the newest checkpoint, or at the beginning."""
-    model = Transformer(config.model)
+    model = Transformer(config.model).to(config.device)
+    model.set_precision(config.precision)
     optimizer = AdamW(model.named_parameters(), config.optimizer)
     average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
     run = Run(

@@ -91,10 +91,12 @@ def _accumulate_gradients(
     the nats of each row [B].
     """
     row_nats = []
-    parts = torch.zeros(4, dtype=torch.float64)
+    device = model.head.weight.device
+    parts = torch.zeros(4, dtype=torch.float64, device=device)
     loads = [torch.zeros_like(router.bias_E, dtype=torch.int64) for router in model.routers()]
     for ids_BT, lengths_B in micro_batches(batch, config.micro_batch_rows):
-        valid_BT = torch.arange(ids_BT.shape[1]) < lengths_B[:, None]
+        ids_BT, lengths_B = ids_BT.to(device), lengths_B.to(device)
+        valid_BT = torch.arange(ids_BT.shape[1], device=device) < lengths_B[:, None]
         output = model(ids_BT, valid_BT)
         losses = compute_losses(
             model,
@@ -110,7 +112,7 @@ def _accumulate_gradients(
         row_nats.append(losses.main_nats_B)
         for load_E, routing in zip(loads, output.routings, strict=True):
             load_E += routing.load_E
-    return parts, loads, torch.cat(row_nats)
+    return parts.cpu(), loads, torch.cat(row_nats).cpu()
 
 
 def _per_target(nats_B: Tensor, lengths_B: Tensor) -> NDArray[np.float64]:

@@ -13,6 +13,8 @@ from dsv3data_cli.options import PATH, config_options, output_options, writing_o
 from dsv3data_cli.output import Output, duration, quantity, table
 
 if TYPE_CHECKING:
+    from dsv3data.training.compare import Comparison
+    from dsv3data.training.config import TrainConfig
     from dsv3data.training.run import TrainResult
 
 
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Stop at a damaged checkpoint instead of falling back to the one before.",
 )
+@click.option(
+    "--compare",
+    metavar="A,B",
+    help="Train in two precisions from the same weights on the same rows, and judge the losses of "
+    "A by those of B: fp8,bf16 or, on a CPU, fp8,fp32.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How many seeds --compare trains from.",
+)
 @writing_options
 @config_options
 @output_options
@@ -31,6 +46,8 @@ def train(
     out: Path,
     fresh: bool,
     strict: bool,
+    compare: str | None,
+    seeds: int,
     dry_run: bool,
     config_file: Path | None,
     overrides: tuple[str, ...],
@@ -47,6 +64,9 @@ def train(
     from dsv3data.training.run import run_training
 
     config = load_config(TrainConfig, config_file, overrides)
+    if compare is not None and not dry_run:
+        _compare(config, compare, seeds, data=data, out=out, fresh=fresh, output=output)
+        return
     result = run_training(
         config,
         data=data,
@@ -62,6 +82,38 @@ def train(
         return
     tree = {**dataclasses.asdict(result), "out": str(out)}
     output.result(tree, lambda console: console.print(_render(result)))
+
+
+def _compare(
+    config: TrainConfig,
+    pair: str,
+    seeds: int,
+    *,
+    data: Path,
+    out: Path,
+    fresh: bool,
+    output: Output,
+) -> None:
+    from dsv3data.loader.packed_dataset import PackedDataset
+    from dsv3data.loader.stream import SequenceStream
+    from dsv3data.training.compare import compare_precisions, parse_pair
+
+    precisions = parse_pair(pair)
+    dataset = PackedDataset.open(data)
+    result = compare_precisions(
+        dataset,
+        lambda seed: SequenceStream(dataset, seed=seed),
+        config,
+        precisions,
+        n_seeds=seeds,
+        out=out,
+        sink=output.sink,
+        fresh=fresh,
+    )
+    output.result(
+        {**dataclasses.asdict(result), "out": str(out)},
+        lambda console: console.print(_render_comparison(result, out)),
+    )
 
 
 def require_torch() -> None:
@@ -89,3 +141,24 @@ def _render(result: TrainResult) -> Any:
     made.add_row("time", duration(result.wall_s))
     made.add_row("written", str(result.out))
     return made
+
+
+def _render_comparison(result: Comparison, out: Path) -> Any:
+    worst = max(result.layers, key=lambda layer: layer.input.underflow_share)
+    mean, error = f"{result.mean_difference:+.3%}", f"{result.standard_error:.3%}"
+    made = table(f"{result.candidate} against {result.baseline}", ">value")
+    made.add_row("seeds × steps", f"{len(result.seeds)} × {result.steps:,}")
+    made.add_row(f"loss, {result.candidate}", _losses(result.candidate_losses))
+    made.add_row(f"loss, {result.baseline}", _losses(result.baseline_losses))
+    made.add_row("difference by seed", ", ".join(f"{d:+.2%}" for d in result.differences))
+    made.add_row("difference, mean", mean if len(result.seeds) == 1 else f"{mean} ± {error}")
+    if len(result.seeds) > 1:
+        made.add_row("spread of seeds", f"{result.seed_spread:.2%}")
+    made.add_row(f"gate of {result.gate:.2%}", "passed" if result.passed else "FAILED")
+    made.add_row("most underflow", f"{worst.input.underflow_share:.2%} in {worst.name}")
+    made.add_row("written", str(out))
+    return made
+
+
+def _losses(losses: tuple[float, ...]) -> str:
+    return ", ".join(f"{loss:.4f}" for loss in losses)

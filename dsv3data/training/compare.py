@@ -1,0 +1,311 @@
+"""`dsv3data train --compare fp8,bf16`: the same training in two precisions, and what it cost.
+
+DeepSeek-V3 kept the relative error of FP8's loss below 0.25 % of BF16's, within the randomness of
+training [§3.3]. The same is asked here, with that randomness beside it: training runs from several
+seeds, and for one seed both precisions start from the same weights and read the same rows.
+
+Legend: R rows, C columns.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from dsv3data.contracts.config import to_dict
+from dsv3data.contracts.errors import BadConfig
+from dsv3data.contracts.progress import Sink
+from dsv3data.io.atomic import make_folder, set_aside, write_atomic
+from dsv3data.io.lock import OutputLock
+from dsv3data.kernels.measure import Loss, loss_of, relative_error
+from dsv3data.kernels.reference import dequantise_blocks, quantise_blocks, quantise_rows
+from dsv3data.model.config import Precision
+from dsv3data.model.init import init_weights
+from dsv3data.model.linear import Linear
+from dsv3data.model.moe import RoutedExperts
+from dsv3data.model.transformer import Transformer
+from dsv3data.training.config import TrainConfig
+from dsv3data.training.data import Batch, Dataset, Stream
+from dsv3data.training.metrics import JsonLines
+from dsv3data.training.optimizer import AdamW
+from dsv3data.training.run import check_device, describe, fit_to_data
+from dsv3data.training.schedule import knobs
+from dsv3data.training.spikes import NO_LIMITS
+from dsv3data.training.step import train_step
+
+GATE = 0.0025
+LAST_SHARE = 0.1  # of the steps, whose mean loss is compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerLoss:
+    """What E4M3 loses in one layer, on one batch after training."""
+
+    name: str
+    input: Loss
+    gradient: Loss  # of the output
+    weight_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Final losses are means over the last tenth of the steps, nats per token."""
+
+    candidate: Precision
+    baseline: Precision
+    seeds: tuple[int, ...]
+    steps: int
+    candidate_losses: tuple[float, ...]  # final, one per seed
+    baseline_losses: tuple[float, ...]
+    differences: tuple[float, ...]  # relative, of each seed
+    mean_difference: float
+    standard_error: float  # of that mean; NaN with one seed
+    seed_spread: float  # relative standard deviation of the baseline's final losses
+    largest_curve_difference: float  # between curves averaged over seeds and a tenth of the steps
+    gate: float
+    passed: bool  # |mean_difference| is within the gate
+    layers: tuple[LayerLoss, ...]
+
+
+def parse_pair(text: str) -> tuple[Precision, Precision]:
+    """`fp8,bf16` → what is judged, what it is judged by.
+
+    Raises:
+        BadConfig: not two different precisions.
+    """
+    names = [name.strip() for name in text.split(",")]
+    known = get_args(Precision)
+    if len(names) != 2 or names[0] == names[1] or not set(names) <= set(known):
+        raise BadConfig(
+            f"--compare takes two different precisions of {', '.join(known)}, not {text!r}",
+            where="--compare",
+            effect="nothing was started",
+            fix="write for example --compare fp8,bf16 (on a CPU fp8,fp32)",
+        )
+    return cast(tuple[Precision, Precision], tuple(names))
+
+
+def compare_precisions(
+    dataset: Dataset,
+    make_stream: Callable[[int], Stream],
+    config: TrainConfig,
+    pair: tuple[Precision, Precision],
+    *,
+    n_seeds: int,
+    out: Path,
+    sink: Sink,
+    fresh: bool = False,
+) -> Comparison:
+    """Train every seed in both precisions; write losses.jsonl and comparison.json into `out`.
+
+    Args:
+        make_stream: the stream of rows for a seed.
+
+    Raises:
+        BadConfig: `out` holds a comparison already, and `fresh` does not set it aside.
+    """
+    config = fit_to_data(config, dataset)
+    seeds = tuple(range(config.seed, config.seed + n_seeds))
+    for precision in pair:
+        check_device(replace(config, precision=precision))
+    for line in describe(replace(config, precision=pair[0])):
+        sink.note(line)
+    _make_room(out, sink, fresh=fresh)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    with OutputLock(out):
+        curves: dict[tuple[Precision, int], list[float]] = {}
+        layers: tuple[LayerLoss, ...] = ()
+        sink.phase("compare", total=2 * n_seeds * config.steps, unit="step")
+        for seed in seeds:
+            for precision in reversed(pair):
+                run = replace(config, precision=precision, seed=seed)
+                model, batch, curve = _train(run, make_stream(seed), out, sink)
+                curves[precision, seed] = curve
+                sink.note(f"{precision} seed {seed}: loss {_final(curve):.4f}")
+            if not layers:
+                layers = layer_losses(model, batch, run)
+        result = judge(pair, seeds, curves, layers)
+        tree = {**asdict(result), "config": to_dict(config)}
+        write_atomic(out / "comparison.json", json.dumps(_plain(tree), indent=1).encode())
+    return result
+
+
+def judge(
+    pair: tuple[Precision, Precision],
+    seeds: Sequence[int],
+    curves: Mapping[tuple[Precision, int], Sequence[float]],
+    layers: tuple[LayerLoss, ...],
+) -> Comparison:
+    """Figures from the loss curves; a curve that is not finite never passes."""
+    candidate, baseline = pair
+    candidate_losses = [_final(curves[candidate, seed]) for seed in seeds]
+    baseline_losses = [_final(curves[baseline, seed]) for seed in seeds]
+    differences = [
+        mine / other - 1 for mine, other in zip(candidate_losses, baseline_losses, strict=True)
+    ]
+    mean = statistics.fmean(differences)
+    several = len(seeds) > 1
+    return Comparison(
+        candidate=candidate,
+        baseline=baseline,
+        seeds=tuple(seeds),
+        steps=len(curves[candidate, seeds[0]]),
+        candidate_losses=tuple(candidate_losses),
+        baseline_losses=tuple(baseline_losses),
+        differences=tuple(differences),
+        mean_difference=mean,
+        standard_error=(
+            statistics.stdev(differences) / math.sqrt(len(seeds)) if several else math.nan
+        ),
+        seed_spread=(
+            statistics.stdev(baseline_losses) / statistics.fmean(baseline_losses)
+            if several
+            else math.nan
+        ),
+        largest_curve_difference=_largest_difference(
+            [curves[candidate, seed] for seed in seeds], [curves[baseline, seed] for seed in seeds]
+        ),
+        gate=GATE,
+        passed=abs(mean) <= GATE,
+        layers=layers,
+    )
+
+
+def layer_losses(model: Transformer, batch: Batch, config: TrainConfig) -> tuple[LayerLoss, ...]:
+    """Quantise inputs, output gradients and weights of every FP8 layer for one batch, and look."""
+    inputs: dict[str, Loss] = {}
+    gradients: dict[str, Loss] = {}
+    handles = []
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, Linear | RoutedExperts) and name != "head"
+    }
+    for name, module in layers.items():
+        handles += [
+            module.register_forward_pre_hook(_watcher(inputs, name, power_of_two=True)),
+            module.register_full_backward_hook(_backward_watcher(gradients, name)),
+        ]
+    values = knobs(config, step=config.steps, tokens=0)
+    # A step on moments of its own: only what passes through the layers counts.
+    optimizer = AdamW(model.named_parameters(), config.optimizer)
+    whole = replace(config, micro_batch_rows=0)
+    train_step(model, optimizer, batch, values, whole, NO_LIMITS)
+    for handle in handles:
+        handle.remove()
+    return tuple(
+        LayerLoss(
+            name=name,
+            input=inputs[name],
+            gradient=gradients[name],
+            weight_error=_weight_error(module),
+        )
+        for name, module in layers.items()
+    )
+
+
+def _train(
+    config: TrainConfig, stream: Stream, out: Path, sink: Sink
+) -> tuple[Transformer, Batch, list[float]]:
+    """One run; its model, its last batch and its main losses."""
+    model = Transformer(config.model)
+    init_weights(model, config.seed)
+    model = model.to(config.device)
+    model.set_precision(config.precision)
+    optimizer = AdamW(model.named_parameters(), config.optimizer)
+    curve, tokens = [], 0
+    log = JsonLines(out / "losses.jsonl")
+    for step in range(config.steps):
+        values = knobs(config, step=step, tokens=tokens)
+        batch = stream.next(values.batch_rows)
+        result = train_step(model, optimizer, batch, values, config, NO_LIMITS)
+        tokens += result.n_tokens
+        curve.append(result.main_loss)
+        log.append(
+            {
+                "precision": config.precision,
+                "seed": config.seed,
+                "step": step + 1,
+                "main_loss": result.main_loss,
+                "grad_norm": result.grad_norm,
+                "skipped": result.skipped,
+            }
+        )
+        sink.advance(1, tokens=result.n_tokens)
+    return model, batch, curve
+
+
+def _make_room(out: Path, sink: Sink, *, fresh: bool) -> None:
+    if fresh and out.exists():
+        sink.note(f"earlier output moved to {set_aside(out)}")
+    make_folder(out)
+    if (out / "losses.jsonl").exists():
+        raise BadConfig(
+            "the folder holds losses of an earlier comparison",
+            where=str(out / "losses.jsonl"),
+            effect="nothing was started",
+            fix="give another --out, or --fresh to move it aside",
+        )
+
+
+def _window(n_steps: int) -> int:
+    return max(1, math.ceil(LAST_SHARE * n_steps))
+
+
+def _final(curve: Sequence[float]) -> float:
+    return statistics.fmean(curve[-_window(len(curve)) :])
+
+
+def _largest_difference(
+    candidates: Sequence[Sequence[float]], baselines: Sequence[Sequence[float]]
+) -> float:
+    """Largest relative distance of the mean curves, each smoothed over a tenth of the steps."""
+    mine, other = (
+        [statistics.fmean(step) for step in zip(*curves, strict=True)]
+        for curves in (candidates, baselines)
+    )
+    window = _window(len(mine))
+    places = [slice(at, at + window) for at in range(len(mine) - window + 1)]
+    return max(abs(statistics.fmean(mine[p]) / statistics.fmean(other[p]) - 1) for p in places)
+
+
+def _watcher(found: dict[str, Loss], name: str, *, power_of_two: bool) -> Any:
+    def watch(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        x_RC: Tensor = inputs[0].detach().float().flatten(0, -2)
+        found[name] = loss_of(x_RC, quantise_rows(x_RC, power_of_two=power_of_two))
+
+    return watch
+
+
+def _backward_watcher(found: dict[str, Loss], name: str) -> Any:
+    watch = _watcher(found, name, power_of_two=False)
+    return lambda module, _, gradients: watch(module, gradients)
+
+
+def _weight_error(module: Linear | RoutedExperts) -> float:
+    weights = (module.weight,) if isinstance(module, Linear) else (
+        module.gate_up_EFD, module.down_EDF,
+    )  # fmt: skip
+    errors = []
+    for weight in weights:
+        w_ERC = weight.detach().reshape(-1, *weight.shape[-2:])
+        errors.append(relative_error(dequantise_blocks(quantise_blocks(w_ERC)[0]), w_ERC))
+    return max(errors)
+
+
+def _plain(tree: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(tree, Mapping):
+        return {key: _plain(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_plain(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
