@@ -119,14 +119,15 @@ def _run_in_processes(tasks: Sequence[Task], workers: int, sink: Sink) -> list[U
     executor = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(progress,)
     )
+    futures: list[Future[UnitRecord]] = []
     try:
-        futures = [executor.submit(_complete_in_worker, task) for task in tasks]
+        futures += [executor.submit(_complete_in_worker, task) for task in tasks]
         _follow(futures, progress, sink)
         return [future.result() for future in futures]
     except BrokenProcessPool as error:
         raise EnvironmentFault(
             "a worker process died",
-            where=str(tasks[0].out),
+            where=f"{tasks[0].out}, in one of the units {_first_left(tasks, futures, workers)}",
             effect="its unit left nothing behind; all finished units are kept",
             fix="look for the out-of-memory killer, use fewer --workers, run the command again",
         ) from error
@@ -134,6 +135,13 @@ def _run_in_processes(tasks: Sequence[Task], workers: int, sink: Sink) -> list[U
         for child in multiprocessing.active_children():
             child.terminate()
         executor.shutdown(cancel_futures=True)
+
+
+def _first_left(tasks: Sequence[Task], futures: Sequence[Future[UnitRecord]], number: int) -> str:
+    """The first units without a record: units begin in their order, so these were under way."""
+    pairs = zip(tasks, futures, strict=False)
+    left = [task.name for task, future in pairs if not future.done() or future.exception()]
+    return ", ".join(left[:number])
 
 
 def _follow(futures: Sequence[Future[UnitRecord]], progress: Any, sink: Sink) -> None:

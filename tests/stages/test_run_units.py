@@ -17,6 +17,7 @@ from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.io.atomic import write_atomic
 from dsv3data.io.manifest_file import describe_file
 from dsv3data.stages.units import complete_unit, run_units
+from fated_units import fated_units
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,16 @@ def test_nothing_to_do(tmp_path: Path) -> None:
     assert run_units([], workers=4, sink=NullSink()) == []
 
 
-def test_a_worker_that_dies_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from concurrent.futures.process import BrokenProcessPool
-
-    import dsv3data.stages.units as units
-
-    def follow(*arguments: object) -> None:
-        raise BrokenProcessPool("a child ended")
-
-    monkeypatch.setattr(units, "_follow", follow)
-    monkeypatch.setattr(units.ProcessPoolExecutor, "submit", lambda *arguments: None)
+def test_a_worker_that_dies_is_explained(tmp_path: Path) -> None:
+    units = fated_units(tmp_path, {3: "die"})
     with pytest.raises(EnvironmentFault, match="a worker process died") as caught:
-        run_units([Task("a", tmp_path), Task("b", tmp_path)], workers=2, sink=NullSink())
-    assert caught.value.where == str(tmp_path)
+        run_units(units, workers=2, sink=NullSink())
+    place, _, units_named = caught.value.where.partition(", in one of the units ")
+    assert place == str(tmp_path)
+    assert "u3" in units_named.split(", ")
     assert "use fewer --workers" in caught.value.fix
+    records = run_units(fated_units(tmp_path, {}), workers=2, sink=NullSink())
+    assert [record.files[0].name for record in records] == [unit.name for unit in units]
 
 
 @dataclass(frozen=True)
