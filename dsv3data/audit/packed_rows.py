@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from dsv3data.audit.checks import fail
 from dsv3data.contracts.errors import BadInput
-from dsv3data.contracts.manifest import PACKED, TOKENIZER_NAME, Manifest
-from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
-from dsv3data.io.manifest_file import check_file, read_manifest
+from dsv3data.contracts.manifest import Manifest
+from dsv3data.encoding.vocabulary import Vocabulary
+from dsv3data.io.manifest_file import check_file
 from dsv3data.loader.packed_dataset import PackedDataset
 from dsv3data.packing.fim import PLAIN
 
@@ -77,10 +77,10 @@ class PackedRows:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest: Manifest = read_manifest(folder, expect=(PACKED,))
-        self.vocabulary: Vocabulary = load_vocabulary(folder / TOKENIZER_NAME)
         self._dataset = PackedDataset.open(folder)
-        self._shards = self.manifest.shards()
+        self.vocabulary: Vocabulary = self._dataset.vocabulary
+        self._manifest: Manifest = self._dataset.manifest
+        self._shards = self._manifest.shards()
         self._first = np.cumsum([0, *(record.rows for record in self._shards)])
         # Traces of one document ask for the same shard's lineage again and again.
         self._lineage = functools.lru_cache(maxsize=2)(self._read_lineage)
@@ -153,7 +153,7 @@ class PackedRows:
         return [Origin(**row) for row in table.filter(here).to_pylist()]
 
     def _read_lineage(self, shard: int) -> pa.Table:
-        record = self.manifest.lineage_of(self._shards[shard])
+        record = self._manifest.lineage_of(self._shards[shard])
         if record is None:
             fail("the shard has no lineage file", self.folder / self._shards[shard].name)
         check_file(self.folder, record)

@@ -81,6 +81,7 @@ class PackedDataset:
     """The rows of a finished packed set, numbered over its shards in the manifest's order.
 
     Attributes:
+        manifest, vocabulary: of the set.
         context: ids in a row, L.
         n_rows: rows in all shards.
         vocab_size: embedding rows that the ids need, a multiple of 128; ids stay below the
@@ -97,7 +98,7 @@ class PackedDataset:
     ) -> None:
         self.folder = folder
         self._store = store
-        self._manifest, self._vocabulary = manifest, vocabulary
+        self.manifest, self.vocabulary = manifest, vocabulary
         self._shards = manifest.shards()
         self._first_row = _starts(self._shards)
         # Record batches of all shards, numbered as parts: (shard, batch in it), and first rows.
@@ -150,7 +151,7 @@ class PackedDataset:
 
     def __reduce__(self) -> tuple[object, ...]:
         # For spawned workers: the same set, with nothing read yet.
-        return PackedDataset, (self.folder, self._manifest, self._vocabulary, self._store)
+        return PackedDataset, (self.folder, self.manifest, self.vocabulary, self._store)
 
     def rows(self, indices: NDArray[np.integer]) -> Batch:
         """The rows with these numbers, in this order; a number may occur again.
@@ -192,7 +193,7 @@ class PackedDataset:
 
     def domain_sizes(self) -> dict[str, Domain]:
         """Rows of each domain, and the tokens that a row of it holds on average."""
-        counts = self._manifest.counts["domains"]
+        counts = self.manifest.counts["domains"]
         return {
             name: Domain(
                 rows=int(starts[-1]),
@@ -262,14 +263,14 @@ class PackedDataset:
         """Every id is one of the tokenizer's, whatever the checksums say."""
         # As unsigned numbers, negative ids are large.
         highest = ids.view(np.uint32).max(axis=1)
-        wrong = np.flatnonzero(highest >= self._vocabulary.vocab_size)
+        wrong = np.flatnonzero(highest >= self.vocabulary.vocab_size)
         if len(wrong):
             row = int(numbers[wrong[0]])
             part = int(np.searchsorted(self._first_row_of_part, row, side="right")) - 1
             shard, number = self._parts[part]
             raise _damaged(
                 f"row {row - self._first_row[shard]} holds an id outside "
-                f"0..{self._vocabulary.vocab_size - 1}",
+                f"0..{self.vocabulary.vocab_size - 1}",
                 self._place(shard, number),
                 "it stands for no token of this tokenizer",
             )
