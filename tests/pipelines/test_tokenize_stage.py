@@ -347,8 +347,13 @@ def test_a_unit_that_another_engine_did_is_kept(
     lost = next(out.glob("tokens-00001-*.arrow"))
     lost.unlink()
     tokenize_tiny(tiny_corpus, tiny_tokenizer, out, engine="fastokens")
-    engines = json.loads((out / "run.json").read_text())["units_by_engine"]
-    assert sorted(engines.values()) == [1, len(read_manifest(out).input["units"]) - 1]
+    run = json.loads((out / "run.json").read_text())
+    assert sorted(run["units_by_engine"].values()) == [
+        1,
+        len(read_manifest(out).input["units"]) - 1,
+    ]
+    shard = next(one for one in read_manifest(out).shards() if one.name == lost.name)
+    assert run["documents_encoded"] == shard.rows
 
 
 @pytest.mark.usefixtures("engine_is_wrong")

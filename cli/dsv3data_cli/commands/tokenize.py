@@ -183,10 +183,12 @@ def _render(console: Console, tree: dict[str, Any]) -> None:
 
 
 def _speed(tree: dict[str, Any]) -> str:
-    """Of this run; units that an earlier one had done cost no time."""
-    engines = ", ".join(tree["units_by_engine"])
+    if tree["documents_encoded"] == tree["documents"]:
+        done = f"{quantity(tree['bytes_per_second'], 'B')} of text/s in {duration(tree['seconds'])}"
+    else:
+        done = f"{tree['documents_encoded']:,} documents encoded, the others were done before"
     return (
-        f"{quantity(tree['bytes_per_second'], 'B')} of text/s in {duration(tree['seconds'])} · "
-        f"largest process {quantity(tree['peak_memory_bytes'], 'B')} · {engines}, "
-        f"{tree['documents_checked']:,} documents checked by the reference"
+        f"{done} · largest process {quantity(tree['peak_memory_bytes'], 'B')} · "
+        f"{', '.join(tree['units_by_engine'])}, {tree['documents_checked']:,} documents checked "
+        "by the reference"
     )

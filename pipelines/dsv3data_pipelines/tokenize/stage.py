@@ -24,7 +24,7 @@ from dsv3data.contracts.manifest import (
     FileRecord,
     Manifest,
 )
-from dsv3data.contracts.progress import Sink
+from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import write_atomic
 from dsv3data.io.ledger import UnitRecord
@@ -67,8 +67,8 @@ class TokenizePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeResult:
-    """A finished token set: its folder, root hash, counts (as in the manifest), and what
-    `run_facts` says of the run."""
+    """A finished token set: its folder, root hash, counts (as in the manifest), and facts of the
+    run: those of `run_facts`, and how many documents this run itself encoded."""
 
     out: Path
     root: str
@@ -124,16 +124,33 @@ def tokenize(
     )
     with open_output(out, plan.tree, fresh=fresh, sink=sink):
         sink.phase("tokenize", total=plan.size, unit="B")
-        records = run_tasks(plan.tasks, workers=workers, sink=sink)
+        tally = _Tally(sink)
+        records = run_tasks(plan.tasks, workers=workers, sink=tally)
         sink.phase("publish")
         manifest = publish_tokens(plan, records)
         seconds = time.monotonic() - started
-        run = run_facts(records)
+        run = {**run_facts(records), "documents_encoded": tally.documents}
         write_run_facts(out, seconds=seconds, workers=workers, **run)
     check_rejected(manifest.counts, max_rejected, out)
     return TokenizeResult(
         out=out, root=manifest.root, counts=manifest.counts, seconds=seconds, run=run
     )
+
+
+class _Tally(NullSink):
+    """Passes everything on and counts documents: those of units that were found done are not
+    told."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.documents = 0
+
+    def advance(self, amount: int, **counts: int) -> None:
+        self.documents += counts.get("documents", 0)
+        self._sink.advance(amount, **counts)
+
+    def note(self, text: str) -> None:
+        self._sink.note(text)
 
 
 def plan_tokenize(
