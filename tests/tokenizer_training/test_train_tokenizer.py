@@ -190,7 +190,7 @@ def test_min_frequency_stops_rare_merges(small: Path, tmp_path: Path) -> None:
 
 
 def test_describe_reads_nothing(small: Path) -> None:
-    (small / "notes.csv").write_bytes(b"x")
+    (small / "notes.pdf").write_bytes(b"x")
 
     class Notes(NullSink):
         texts: tuple[str, ...] = ()
@@ -203,7 +203,7 @@ def test_describe_reads_nothing(small: Path) -> None:
     facts = forecast([small], config, workers=1, sink=sink)
     size = (small / "x.jsonl").stat().st_size
     assert facts.items() >= {"files": 1, "input_bytes": size, "vocab_size": 300}.items()
-    assert sink.texts == ("1 files of unknown kind are skipped, the first: notes.csv",)
+    assert sink.texts == ("1 files of unknown kind are skipped, the first: notes.pdf",)
 
 
 # The report, recomputed with the untouched `tokenizers` library.

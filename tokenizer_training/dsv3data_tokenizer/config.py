@@ -31,7 +31,7 @@ class TokenizerTrainConfig:
     min_frequency: int = 0
     max_token_bytes: int = 0
     allow_smaller: bool = False
-    report_bytes: int = 250_000
+    report_bytes: int = 1_000_000
     unit_bytes: int = 64 << 20
     sample: SampleConfig = field(default_factory=SampleConfig)
     read: ReadOptions = field(default_factory=ReadOptions)

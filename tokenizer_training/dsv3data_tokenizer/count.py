@@ -55,7 +55,7 @@ class CountConfig:
     """
 
     unit_bytes: int = 64 << 20
-    report_bytes: int = 250_000
+    report_bytes: int = 1_000_000
     sample: SampleConfig = field(default_factory=SampleConfig)
     read: ReadOptions = field(default_factory=ReadOptions)
 

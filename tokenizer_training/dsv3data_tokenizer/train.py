@@ -19,7 +19,7 @@ from dsv3data.contracts.config import config_hash, to_dict
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.manifest import MANIFEST_NAME, TOKENIZER, TOKENIZER_NAME, WORD_COUNTS
 from dsv3data.contracts.progress import Sink
-from dsv3data.encoding.vocabulary import Vocabulary, parse_vocabulary
+from dsv3data.encoding.vocabulary import parse_vocabulary
 from dsv3data.io.atomic import remove_partials, set_aside
 from dsv3data.io.ledger import Ledger
 from dsv3data.io.lock import OutputLock
@@ -225,7 +225,11 @@ def _publish(
 ) -> TokenizerResult:
     sink.phase(f"report {out.name}")
     vocabulary = parse_vocabulary(data, where="the trained tokenizer")
-    figures = _compression(vocabulary, words, config)
+    texts = merge_samples(words.samples, limit_bytes=config.report_bytes).texts()
+    figures = {
+        domain: {**asdict(figure), "bytes_per_token": round(figure.bytes_per_token, 4)}
+        for domain, figure in compression(vocabulary, texts, note=sink.note).items()
+    }
     report = write_tokenizer_folder(
         out, vocabulary, plan=plan, training_text=words.counts, compression=figures
     )
@@ -250,14 +254,3 @@ def _cut_ladder(
             Ledger(out).open_plan(plan)
             if _finished(out) is None:
                 _publish(rung, words, out, cut, plan, sink)
-
-
-def _compression(
-    vocabulary: Vocabulary, words: _Words, config: TokenizerTrainConfig
-) -> dict[str, Any]:
-    """Bytes per token on a sample of the training text, the same for any run."""
-    texts = merge_samples(words.samples, limit_bytes=config.report_bytes).texts()
-    return {
-        domain: {**asdict(figures), "bytes_per_token": round(figures.bytes_per_token, 4)}
-        for domain, figures in compression(vocabulary, texts).items()
-    }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsv3data.encoding.huggingface import HuggingFaceEncoder
+from dsv3data.encoding.choose import choose_engine
 from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data_tokenizer.judge.bootstrap import Estimate, Resampler, estimate
 from dsv3data_tokenizer.judge.measures import Counts, TextMeasures, TokenMeasures
@@ -30,10 +30,14 @@ class DomainCompression:
 
 
 def compression(
-    vocabulary: Vocabulary, texts_by_domain: Mapping[str, Iterable[str]]
+    vocabulary: Vocabulary,
+    texts_by_domain: Mapping[str, Iterable[str]],
+    *,
+    note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, DomainCompression]:
-    """Encode some texts of each domain."""
-    encoder = HuggingFaceEncoder(vocabulary)
+    """Encode some texts of each domain with the fastest engine that proves itself; `note` is told
+    why a faster one was not taken."""
+    encoder = choose_engine(vocabulary, "auto", note=note).encoder
     result = {}
     for domain, texts in sorted(texts_by_domain.items()):
         chosen = list(texts)
