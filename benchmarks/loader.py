@@ -85,7 +85,8 @@ def _streams(dataset: PackedDataset) -> dict[str, tuple[Callable[[], Any], int]]
     stage = Stage(shares=tuple(f"{name}=1" for name in dataset.domains))
     natural = SequenceStream(dataset, seed=0)
     mixed = SequenceStream(dataset, seed=0, stages=[stage])
-    ahead = Prefetcher(SequenceStream(dataset, seed=0), _BATCH)
+    # A set of its own: threads that share one take turns.
+    ahead = Prefetcher(SequenceStream(PackedDataset.open(dataset.folder), seed=0), _BATCH)
     return {
         "stream": (lambda: [natural.next(_BATCH) for _ in range(8)], 8 * _BATCH),
         "stream, mixture": (lambda: [mixed.next(_BATCH) for _ in range(8)], 8 * _BATCH),

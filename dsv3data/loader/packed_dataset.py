@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -80,6 +81,8 @@ class LocalShards:
 class PackedDataset:
     """The rows of a finished packed set, numbered over its shards in the manifest's order.
 
+    Threads may share one; they take turns.
+
     Attributes:
         manifest, vocabulary: of the set.
         context: ids in a row, L.
@@ -113,6 +116,7 @@ class PackedDataset:
         self._index: OrderedDict[tuple[int, int], _BatchIndex] = OrderedDict()
         self._open: OrderedDict[int, FileIO] = OrderedDict()
         self._checked: set[int] = set()
+        self._lock = threading.Lock()
         self.context = int(manifest.plan["pack"]["context"])
         self.n_rows = int(self._first_row[-1])
         self.vocab_size = vocabulary.embedding_rows
@@ -184,10 +188,11 @@ class PackedDataset:
         parts = np.searchsorted(self._first_row_of_part, numbers, side="right") - 1
         borders = np.flatnonzero(np.diff(parts)) + 1
         starts = [0, *borders.tolist()]
-        for start, stop in zip(starts, [*starts[1:], count], strict=True):
-            part = int(parts[start])
-            local = numbers[start:stop] - self._first_row_of_part[part]
-            self._read_rows(part, local, batch, order[start:stop])
+        with self._lock:
+            for start, stop in zip(starts, [*starts[1:], count], strict=True):
+                part = int(parts[start])
+                local = numbers[start:stop] - self._first_row_of_part[part]
+                self._read_rows(part, local, batch, order[start:stop])
         self._check_ids(batch.input_ids, indices)
         return batch
 

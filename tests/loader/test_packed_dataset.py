@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,24 @@ def test_a_copy_in_another_process_reads_the_same(make_packed: MakePacked) -> No
     again = pickle.loads(pickle.dumps(dataset))  # noqa: S301
     assert again.root == dataset.root
     assert np.array_equal(again.rows(np.arange(N_ROWS)).input_ids, before.input_ids)
+
+
+def test_threads_may_share_a_dataset(
+    make_packed: MakePacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_packed(shards=[("web", [2] * 10)] * 4)
+    monkeypatch.setattr(packed_dataset, "_OPEN_SHARDS", 2)
+    monkeypatch.setattr(packed_dataset, "_INDEX_BUDGET_BYTES", 400)
+    dataset, table = PackedDataset.open(folder), table_of(folder)
+
+    def read(seed: int) -> None:
+        for _ in range(20):
+            numbers = np.random.default_rng(seed).integers(0, 80, 10).tolist()
+            assert_equal(dataset.rows(np.array(numbers)), table, numbers, dataset.domains)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, range(8)))
+    assert len(dataset._open) == 2
 
 
 def test_the_index_of_batches_stays_within_its_budget(
