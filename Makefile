@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed-$(1)-$(shell cat pyproject.toml constraints.txt | sha
 DEMO_STAMP := $(call STAMP,train)
 TEST_STAMP := $(call STAMP,dev)
 
-.PHONY: demo test storm lint types quick clean
+.PHONY: demo test storm lint types quick clean gpu
 
 demo: $(DEMO_STAMP)
 	$(BIN)/dsv3data demo --out runs/demo
@@ -30,6 +30,10 @@ lint: $(TEST_STAMP)
 
 types: $(TEST_STAMP)
 	$(BIN)/mypy
+
+# On a machine with a Hopper GPU: check and time the FP8 kernels; JSON into $OUT (docs/fp8.md).
+gpu:
+	scripts/gpu.sh
 
 clean:
 	rm -rf $(VENV) runs

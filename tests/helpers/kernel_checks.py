@@ -2,6 +2,7 @@
 
     TRITON_INTERPRET=1 python tests/helpers/kernel_checks.py cpu [SEED …]
     python tests/helpers/kernel_checks.py cuda [SEED …]
+    python tests/helpers/kernel_checks.py cuda --small [SEED …]
 
 Prints a line of JSON per check and seed; exits 1 if one failed. Needs torch and Triton alone.
 """
@@ -17,7 +18,9 @@ import torch
 from torch import Tensor
 
 from dsv3data.kernels import reference
+from dsv3data.kernels.cache import WeightCodes
 from dsv3data.kernels.device import launch
+from dsv3data.kernels.experts import fp8_experts
 from dsv3data.kernels.formats import (
     E4M3,
     E5M6,
@@ -28,6 +31,7 @@ from dsv3data.kernels.formats import (
     round_to,
     to_e4m3,
 )
+from dsv3data.kernels.linear import fp8_linear
 from dsv3data.kernels.segments import segments_of
 
 # A sum of fp32 in another order; exp and sigmoid of another library.
@@ -37,10 +41,10 @@ SAME_SUM, SAME_FUNCTION = 2e-5, 1e-2
 class Draw:
     """Random matrices of awkward sizes on one device."""
 
-    def __init__(self, device: str, seed: int) -> None:
+    def __init__(self, device: str, seed: int, *, largest: int) -> None:
         self.device = device
         self.generator = torch.Generator().manual_seed(seed)
-        self.largest = 300 if device == "cuda" else 40
+        self.largest = largest
 
     def size(self, largest: int | None = None) -> int:
         return int(torch.randint(1, (largest or self.largest) + 1, (), generator=self.generator))
@@ -202,6 +206,29 @@ def check_no_rows(draw: Draw) -> None:
     assert not launch.matmul_rows(columns, columns, starts).any()
 
 
+def check_layers(draw: Draw) -> None:
+    """A linear layer and a layer of experts with all gradients: this device against the CPU."""
+    d, f, experts, tokens = 8 * draw.size(20), 8 * draw.size(20), 4, draw.size()
+    chosen = draw.integers(experts, tokens, 2)
+    tensors = (
+        draw.normal(tokens, d),
+        draw.normal(tokens, 2).sigmoid(),
+        draw.normal(experts, 2 * f, d) / d**0.5,
+        draw.normal(experts, d, f) / f**0.5,
+        draw.normal(f, d),
+    )
+    results = []
+    for device in (draw.device, "cpu"):
+        x, weights, up, down, w = leaves = [t.to(device).requires_grad_() for t in tensors]
+        codes = (WeightCodes(), WeightCodes())
+        y = fp8_experts(x, chosen.to(device), weights, up, down, codes)
+        z = fp8_linear(y, w, WeightCodes(), keep_input="e5m6")
+        grads = torch.autograd.grad(z, leaves, torch.ones_like(z))
+        results.append([t.detach().cpu() for t in (z, *grads)])
+    for found, expected in zip(*results, strict=True):
+        close(found, expected, 5 * SAME_FUNCTION)
+
+
 def check_casts(draw: Draw) -> None:
     """The device's own cast, and both formats, against their definition."""
     x = (draw.normal(1000, 64) * torch.exp2(4 * draw.normal(1000, 64))).clamp(-500, 500)
@@ -223,18 +250,21 @@ CHECKS: tuple[Callable[[Draw], None], ...] = (
     check_matmul_blocks,
     check_grouped,
     check_no_rows,
+    check_layers,
 )
 
 
 def main() -> int:
-    device, seeds = sys.argv[1], [int(seed) for seed in sys.argv[2:]] or [0]
+    device, *rest = sys.argv[1:]
+    small = device == "cpu" or "--small" in rest
+    seeds = [int(word) for word in rest if word != "--small"] or [0]
     torch.set_num_threads(1)
     failed = 0
     for seed in seeds:
         for check in CHECKS:
             record = {"check": check.__name__, "seed": seed, "device": device, "passed": True}
             try:
-                check(Draw(device, seed))
+                check(Draw(device, seed, largest=40 if small else 300))
             except Exception as error:
                 failed += 1
                 traceback.print_exc()

@@ -23,7 +23,8 @@ def place_of_tile(tile, tiles_m, tiles_n, BAND: tl.constexpr):
     return first_m + inside % height, inside // height
 
 
-@triton.jit
+# Token counts vary: one kernel serves all.
+@triton.jit(do_not_specialize=["M", "N", "n_groups"])
 def matmul_blocks_kernel(
     a_MK, b_ENK, a_scales_GM, b_scales_EnG, tile_experts, out_MN,
     M, N, n_groups, whole_n,
@@ -59,7 +60,7 @@ def matmul_blocks_kernel(
         out_MN.store([m * BLOCK_M, n * BLOCK_N], total.to(out_MN.dtype))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["M", "N", "n_experts"])
 def matmul_rows_kernel(
     a_MP, b_NP, a_scales_GM, b_scales_GN, starts_E1, out_EMN,
     M, N, n_experts,

@@ -1,7 +1,8 @@
 """Quantisation kernels: memory-bound, one pass over the input [§3.3.2].
 
 Legend: R rows, C columns, G = whole tiles of 128 columns, P gathered rows, E matrices of a stack.
-Codes are written as uint8; scales as in `formats.py`. A source row of -1 stands for zeros.
+Codes are written as uint8; scales as in `formats.py`. A source row of -1 stands for zeros. Token
+counts vary from call to call and are not compiled in.
 """
 
 import triton
@@ -10,7 +11,7 @@ import triton.language as tl
 from dsv3data.kernels.device.encode import decode, encode, magnitude_bits, scale_and_inverse
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def quantise_rows_kernel(
     x_RC, source_P, codes_PC, scales_GP, n_rows, n_columns, x_stride, codes_stride,
     GATHER: tl.constexpr, POWER_OF_TWO: tl.constexpr, INTERPRETED: tl.constexpr,
@@ -34,7 +35,7 @@ def quantise_rows_kernel(
     tl.store(scales_GP + group * n_rows + row, scale, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows", "n_x_rows"])
 def quantise_columns_kernel(
     x_RC, x_scales_GR, source_P, codes_CP, scales_gC,
     n_rows, n_columns, n_x_rows, x_stride, codes_stride,
@@ -94,7 +95,7 @@ def quantise_blocks_kernel(
     tl.store(scales_Ecr + first + block_column * blocks_high + block_row, scale)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def swiglu_quantise_kernel(
     h_RC2, weights_R, codes_RC, scales_GR, n_rows, n_columns, h_stride, codes_stride,
     WEIGHTED: tl.constexpr, INTERPRETED: tl.constexpr, ROWS: tl.constexpr,
@@ -118,7 +119,7 @@ def swiglu_quantise_kernel(
     tl.store(scales_GR + group * n_rows + row, scale, mask=row < n_rows)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def swiglu_backward_kernel(
     h_RC2, h_scales_GR, grad_act_RC, weights_R, grad_h_RC2, act_RC, grad_weights_R,
     n_rows, n_columns, h_stride, grad_stride,
@@ -159,7 +160,7 @@ def swiglu_backward_kernel(
     tl.store(grad_weights_R + row, grad_weight, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])
 def rmsnorm_quantise_kernel(
     x_RC, weight_C, codes_RC, scales_GR, n_rows, n_columns, x_stride, codes_stride, eps,
     INTERPRETED: tl.constexpr, ROWS: tl.constexpr,
@@ -187,7 +188,7 @@ def rmsnorm_quantise_kernel(
         tl.store(scales_GR + group * n_rows + row, scale, mask=row < n_rows)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tokens"])
 def combine_kernel(
     x_PC, slots_TK, out_TC, n_tokens, n_columns, x_stride,
     TOP_K: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
