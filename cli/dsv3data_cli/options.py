@@ -178,7 +178,7 @@ def memory_option(function: Function) -> Function:
         default="4G",
         show_default=True,
         metavar="SIZE",
-        help="Memory for counting, e.g. 512M or 8G; more is spilled to disk.",
+        help="Working memory, e.g. 512M or 8G; more is spilled to disk.",
     )(function)
 
 

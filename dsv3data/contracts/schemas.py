@@ -46,8 +46,8 @@ def lineage_schema() -> pa.Schema:
 
     `token_start` and `token_stop` are the piece's range in the document's ids; `n_tokens` counts
     its ids in the row (sentinels and end-of-sentence included), `n_debiased` those of its tokens
-    that were split in two, `n_bytes` the text bytes it stands for. `middle_start` and `suffix_start` are the FIM cuts in code points of the piece's text, -1
-    for a plain piece.
+    that were split in two, `n_bytes` the text bytes it stands for. `middle_start` and
+    `suffix_start` are the FIM cuts in code points of the piece's text, -1 for a plain piece.
     """
     return pa.schema(
         [

@@ -404,7 +404,7 @@ def _flag(draft: _Draft, config: PackConfig) -> int:
 
 def _line_borders(text: str) -> Sequence[int]:
     """Line starts, 0 and the end; all code points where there is no second line."""
-    starts = [place + 1 for place, character in enumerate(text) if character == "\n"]
+    starts = itertools.accumulate(len(line) + 1 for line in text.split("\n")[:-1])
     borders = sorted({0, *starts, len(text)})
     return borders if len(borders) > 2 else range(len(text) + 1)
 

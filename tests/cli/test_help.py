@@ -115,7 +115,7 @@ def test_stated_defaults_are_those_of_the_config(name: str) -> None:
         "tokenizer train": 8,
         "tokenizer report": 5,
         "tokenize": 6,
-        "pack": 3,
+        "pack": 6,
         "train": 0,
     }
     assert len(stated) == expected[name]

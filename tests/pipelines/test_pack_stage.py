@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,15 +14,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dsv3data.audit.verify import verify
 from dsv3data.contracts.errors import BadConfig, BadInput, IntegrityError
+from dsv3data.contracts.progress import NullSink
 from dsv3data.encoding.vocabulary import load_vocabulary
 from dsv3data.io.manifest_file import describe_file, read_manifest, write_manifest
 from dsv3data.io.shards import ShardReader
 from dsv3data.packing.config import PackConfig
 from dsv3data.packing.fim import parse_fim
-from dsv3data_pipelines.pack import forecast
+from dsv3data_pipelines.pack import Exclusions, forecast, pack_contexts, read_exclusions
+from dsv3data_pipelines.pack.documents import gather_documents
+from dsv3data_pipelines.pack.partitions import partitions_of
+from dsv3data_pipelines.pack.scatter import read_share, scattered
 from folders import copy_of, published, root_of
-from tiny_data import CONTEXT, PACK_CONFIG, pack_tiny, tokenize_tiny, write_texts
+from tiny_data import CONTEXT, PACK_CONFIG, pack_tiny, tokenize_tiny, write_jsonl, write_texts
 
 
 def rows_of(folder: Path) -> Iterator[dict[str, Any]]:
@@ -186,3 +192,150 @@ def test_row_ids_and_domains_name_the_shard(tiny_packed: Path) -> None:
         seen.add((row["row_id"] >> 32, row["domain"]))
     numbers = [number for number, _ in sorted(seen)]
     assert numbers == list(range(len(read_manifest(tiny_packed).shards())))
+
+
+def shard_hashes(folder: Path) -> dict[str, str]:
+    return {
+        record.name: record.sha256
+        for record in read_manifest(folder).files
+        if record.name != "tokenizer.json"
+    }
+
+
+def test_several_contexts_have_the_bytes_of_single_runs(
+    tiny_tokens: Path, tiny_packed: Path, tmp_path: Path
+) -> None:
+    outs = {CONTEXT: tmp_path / "a", 2 * CONTEXT: tmp_path / "b"}
+    results = pack_contexts(tiny_tokens, outs=outs, config=PACK_CONFIG, sink=NullSink())
+    assert [result.context for result in results] == [CONTEXT, 2 * CONTEXT]
+    assert published(outs[CONTEXT]) == published(tiny_packed)
+    double = dataclasses.replace(PACK_CONFIG, context=2 * CONTEXT)
+    alone = pack_tiny(tiny_tokens, tmp_path / "c", config=double)
+    assert published(outs[2 * CONTEXT]) == published(alone)
+
+
+def test_each_epoch_is_another_packing_of_the_same_documents(
+    tiny_tokens: Path, tiny_packed: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(PACK_CONFIG, epoch=1)
+    other = pack_tiny(tiny_tokens, tmp_path / "out", config=config)
+    verify(other, sink=NullSink())
+    assert read_manifest(other).keys_digest == read_manifest(tiny_packed).keys_digest
+    flags = [
+        {p["key"]: bool(p["flag"]) for ps in lineage_of(folder).values() for p in ps}
+        for folder in (tiny_packed, other)
+    ]
+    assert flags[0].keys() == flags[1].keys()
+    changed = sum(flags[0][key] != flags[1][key] for key in flags[0])
+    assert 0.4 < changed / len(flags[0]) < 0.6  # at rate 0.5 half of the choices differ
+
+
+@pytest.mark.parametrize("memory", [1, 1 << 40])
+def test_memory_reaches_no_byte(
+    tiny_tokens: Path, tiny_packed: Path, tmp_path: Path, memory: int
+) -> None:
+    """With the smallest buffer every batch is written by itself."""
+    manifest = read_manifest(tiny_tokens)
+    partitions = partitions_of(manifest, PACK_CONFIG)
+    with scattered(
+        tiny_tokens,
+        manifest,
+        load_vocabulary(tiny_tokens),
+        partitions=partitions,
+        kept=range(len(partitions)),
+        exclusions=Exclusions(),
+        folder=tmp_path / "documents",
+        memory_bytes=memory,
+        sink=NullSink(),
+    ) as shares:
+        found = [(share.sha256, read_share(share)) for share in shares.values()]
+        alone = [
+            gather_documents(
+                tiny_tokens,
+                manifest,
+                load_vocabulary(tiny_tokens),
+                partitions=partitions,
+                unit=unit,
+                exclusions=Exclusions(),
+            )
+            for unit in shares
+        ]
+    assert not (tmp_path / "documents").exists()
+    for (_, documents), other in zip(found, alone, strict=True):
+        assert np.array_equal(documents.values, other.values)
+        assert np.array_equal(documents.words, other.words)
+        assert documents.source.to_pylist() == other.source.to_pylist()
+    assert len({sha256 for sha256, _ in found}) == len(found)
+
+
+def test_too_little_memory_for_a_partition_is_refused(tiny_tokens: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match=r"the largest partition, .* takes about") as caught:
+        pack_tiny(tiny_tokens, tmp_path / "out", memory_bytes=1 << 20)
+    assert "--memory 1G" in caught.value.fix
+
+
+def test_an_excluded_document_touches_only_its_partition(
+    tiny_tokens: Path, tiny_packed: Path, tmp_path: Path
+) -> None:
+    out = copy_of(tiny_packed, tmp_path / "out")
+    gone = next(iter(lineage_of(tiny_packed).values()))[0]
+    listing = tmp_path / "quarantine"
+    place = json.dumps({"source": gone["source"], "position": gone["position"]})
+    listing.write_text(f"# bad\n\n{place}\n")
+    exclusions = read_exclusions(listing)
+    with pytest.raises(BadConfig, match=r"exclude.documents_listed: 0 → 1"):
+        pack_tiny(tiny_tokens, out, exclusions=exclusions)
+    times = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    pack_tiny(tiny_tokens, out, exclusions=exclusions, update=True)
+    verify(out, sink=NullSink())
+    before, after = shard_hashes(tiny_packed), shard_hashes(out)
+    touched = {name for name in after if after[name] != before[name]}
+    assert len(touched) == 2  # a shard and its lineage
+    kept = [path for path in out.glob("packed-*") if path.name not in touched]
+    assert kept
+    assert all(path.stat().st_mtime_ns == times[path.name] for path in kept)
+    by_key = tmp_path / "by-key"
+    by_key.write_text(gone["key"].hex())
+    clean = pack_tiny(tiny_tokens, tmp_path / "clean", exclusions=read_exclusions(by_key))
+    assert shard_hashes(clean) == after
+    assert read_manifest(out).input["excluded"]["documents"] == 1
+    assert gone["key"] not in {p["key"] for ps in lineage_of(out).values() for p in ps}
+    with pytest.raises(BadConfig, match="--update changes which documents are packed, not how"):
+        pack_tiny(tiny_tokens, out, config=dataclasses.replace(PACK_CONFIG, seed=9), update=True)
+    assert shard_hashes(pack_tiny(tiny_tokens, out, update=True)) == before
+
+
+def test_a_removed_source_leaves_the_bytes_of_a_set_without_it(
+    tiny_corpus: Path, tiny_tokenizer: Path, tiny_tokens: Path, tmp_path: Path
+) -> None:
+    less = tmp_path / "less"
+    shutil.copytree(tiny_corpus, less)
+    (tmp_path / "more").mkdir()
+    write_jsonl(tmp_path / "more" / "extra.jsonl", [{"text": "A b c.\n", "domain": "web"}])
+    small = tokenize_tiny(less, tiny_tokenizer, tmp_path / "small")
+    large = tokenize_tiny([less, tmp_path / "more"], tiny_tokenizer, tmp_path / "large")
+    assert read_manifest(large).counts["documents"] == read_manifest(small).counts["documents"] + 1
+    with pytest.raises(BadInput, match="no document of a source named 'extra") as caught:
+        pack_tiny(large, tmp_path / "x", exclusions=read_exclusions(None, ["extra.json"]))
+    assert caught.value.fix == "did you mean 'extra.jsonl'?"
+    out = pack_tiny(large, tmp_path / "out")
+    pack_tiny(large, out, exclusions=read_exclusions(None, ["extra.jsonl"]), update=True)
+    assert shard_hashes(out) == shard_hashes(pack_tiny(small, tmp_path / "clean"))
+
+
+@pytest.mark.parametrize(
+    "line", ["xyz", "ab" * 15, '{"source": "x"}', '{"source": 1, "position": 2}']
+)
+def test_a_list_that_names_no_document_is_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "list"
+    path.write_text(line)
+    with pytest.raises(BadInput, match="line 1 names no document"):
+        read_exclusions(path)
+    with pytest.raises(BadInput, match="the list of documents cannot be read"):
+        read_exclusions(tmp_path / "absent")
+
+
+def test_nothing_left_is_refused(tiny_tokens: Path, tmp_path: Path) -> None:
+    names = ["web.jsonl", "chinese.jsonl", "code.jsonl"]
+    with pytest.raises(BadInput, match="no document is left to pack"):
+        pack_tiny(tiny_tokens, tmp_path / "out", exclusions=read_exclusions(None, names))
