@@ -96,7 +96,9 @@ def debias(
     `reference.naive_debias` is the slow twin.
     """
     places = np.flatnonzero(table.splittable[values])
-    split = _drawn(places, offsets, words, rate, seed, purpose, first)
+    split = places[:0]
+    if rate:
+        split = _drawn(places, offsets, words, rate, seed, purpose, first)
     if not len(split):
         return Debiased(values=values, offsets=offsets, split=split, n_splittable=len(places))
     whole = values[split]
