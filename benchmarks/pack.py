@@ -1,6 +1,8 @@
 """Packing against what others do, on the lengths of a token set; end-to-end speed of `pack`.
 
-    python benchmarks/pack.py TOKENS --out benchmarks/results/pack.json
+    python -P benchmarks/pack.py TOKENS --out benchmarks/results/pack.json
+
+(-P, because another file here has the name of a module that pandas imports.)
 
 Rivals get the same document lengths (end-of-sentence counted), cut at the context as they do it:
 - `segment-tree`: best-fit-decreasing with a segment tree over remaining room, one document at a
