@@ -39,6 +39,20 @@ def fp8_linear(
     return cast(Tensor, y_TN).view(*x_K.shape[:-1], -1)
 
 
+def fp8_norm_linear(
+    x_K: Tensor, gain_K: Tensor, eps: float, weight_NK: Tensor, codes: WeightCodes
+) -> Tensor:
+    """RMSNorm and a linear layer in one: what is kept is x alone, the norm is made again [§3.3.3].
+
+    Raises:
+        BadInput: as `fp8_linear`.
+    """
+    check_operands(x_K, weight_NK)
+    straight, turned = codes.of(weight_NK)
+    y_TN = _NormLinear.apply(x_K.flatten(0, -2), gain_K, weight_NK, straight, turned, eps)  # type: ignore[no-untyped-call]
+    return cast(Tensor, y_TN).view(*x_K.shape[:-1], -1)
+
+
 def check_operands(x_K: Tensor, weight_NK: Tensor) -> None:
     """What the kernels would read wrongly instead of failing."""
     if x_K.dtype not in FLOATS or weight_NK.dtype not in FLOATS:
@@ -87,6 +101,51 @@ class _Linear(torch.autograd.Function):
             x_KT = for_weight_gradient(codes, scales_GR, ctx.width, ctx.keep_input)
             grad_weight = weight_gradient(grad_TN, x_KT)
         return grad_x, grad_weight, None, None, None
+
+
+class _NormLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_TK: Tensor,
+        gain_K: Tensor,
+        weight_NK: Tensor,
+        straight: Blocks,
+        turned: Blocks,
+        eps: float,
+    ) -> Tensor:
+        q = operations(x_TK.device).rmsnorm_quantise(x_TK, gain_K, eps)
+        ctx.save_for_backward(x_TK, gain_K)
+        ctx.turned, ctx.eps = turned, eps
+        return matmul_blocks(q, straight, out_dtype=x_TK.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_TN: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
+        x_TK, gain_K = ctx.saved_tensors
+        backend = operations(grad_TN.device)
+        grad_weight = None
+        if ctx.needs_input_grad[2]:
+            q = backend.rmsnorm_quantise(x_TK, gain_K, ctx.eps)
+            grad_weight = weight_gradient(grad_TN, backend.retile(q))
+        grad = backend.quantise_rows(grad_TN)
+        grad_normed_TK = matmul_blocks(grad, ctx.turned, out_dtype=grad_TN.dtype)
+        grad_x, grad_gain = _rmsnorm_backward(x_TK, gain_K, ctx.eps, grad_normed_TK)
+        return grad_x, grad_gain, grad_weight, None, None, None
+
+
+def _rmsnorm_backward(
+    x_TK: Tensor, gain_K: Tensor, eps: float, grad_TK: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x / rms(x) · gain, computed in fp32."""
+    x, grad = x_TK.float(), grad_TK.float()
+    inverse_rms = torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps)
+    normed = x * inverse_rms
+    scaled = grad * gain_K
+    along = (scaled * normed).mean(dim=-1, keepdim=True)
+    return ((scaled - normed * along) * inverse_rms).to(x_TK.dtype), (grad * normed).sum(dim=0)
 
 
 def weight_gradient(grad_TN: Tensor, x_KT: Rows) -> Tensor:

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsv3data.kernels.cache import CacheFormat, WeightCodes
-from dsv3data.kernels.linear import fp8_linear
+from dsv3data.kernels.linear import fp8_linear, fp8_norm_linear
 from dsv3data.model.config import Precision
+from dsv3data.model.norm import RMSNorm
 
 
 class Linear(nn.Linear):
@@ -23,6 +24,13 @@ class Linear(nn.Linear):
         self.precision: Precision = "fp32"
         self.keep_input = keep_input
         self.codes = WeightCodes()
+
+    def after_norm(self, norm: RMSNorm, x_K: Tensor) -> Tensor:
+        """The layer on norm(x); in FP8 both are one, and the norm is made again when needed."""
+        if self.precision == "fp8":
+            return fp8_norm_linear(x_K, norm.weight, norm.eps, self.weight, self.codes)
+        y_K: Tensor = self(norm(x_K))
+        return y_K
 
     def forward(self, x_K: Tensor) -> Tensor:
         """[..., K] → [..., N] in x's dtype."""

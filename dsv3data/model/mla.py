@@ -55,9 +55,9 @@ class MLA(nn.Module):
 
     def queries(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
         """[Eq. 6-9] → [B, T, H, N + R]."""
-        latent_BTQ = self.q_norm(self.q_down(x_BTD))
-        query_BTHq = self.q_up(latent_BTQ).unflatten(-1, (self.n_heads, -1))
-        plain, turned = query_BTHq.split((self.d_qk_nope, self.d_qk_rope), dim=-1)
+        up_BTH = self.q_up.after_norm(self.q_norm, self.q_down(x_BTD))
+        query_BTHq = torch.unflatten(up_BTH, -1, (self.n_heads, -1))
+        plain, turned = torch.split(query_BTHq, [self.d_qk_nope, self.d_qk_rope], dim=-1)
         return torch.cat((plain, rotate(turned, rope)), dim=-1)
 
     def _keys_and_values(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -65,8 +65,9 @@ class MLA(nn.Module):
         latent_BTC, shared_BTR = self.kv_down(x_BTD).split(
             (self.kv_lora_rank, self.d_qk_rope), dim=-1
         )
-        up_BTH = self.kv_up(self.kv_norm(latent_BTC)).unflatten(-1, (self.n_heads, -1))
-        key_BTHN, value_BTHV = up_BTH.split((self.d_qk_nope, self.d_v), dim=-1)
+        up_BTH = self.kv_up.after_norm(self.kv_norm, latent_BTC)
+        up_BTH = torch.unflatten(up_BTH, -1, (self.n_heads, -1))
+        key_BTHN, value_BTHV = torch.split(up_BTH, [self.d_qk_nope, self.d_v], dim=-1)
         shared_BT1R = rotate(shared_BTR.unsqueeze(2), rope)
         shared_BTHR = shared_BT1R.expand(-1, -1, self.n_heads, -1)
         return torch.cat((key_BTHN, shared_BTHR), dim=-1), value_BTHV

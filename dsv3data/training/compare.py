@@ -181,7 +181,11 @@ def judge(
 
 
 def layer_losses(model: Transformer, batch: Batch, config: TrainConfig) -> tuple[LayerLoss, ...]:
-    """Quantise inputs, output gradients and weights of every FP8 layer for one batch, and look."""
+    """Quantise inputs, output gradients and weights of every FP8 layer for one batch, and look.
+
+    The pass itself is in the device's unquantised precision, in which no two layers are fused.
+    """
+    model.set_precision("bf16" if config.device == "cuda" else "fp32")
     inputs: dict[str, Loss] = {}
     gradients: dict[str, Loss] = {}
     handles = []

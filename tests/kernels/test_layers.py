@@ -13,7 +13,7 @@ from dsv3data.kernels import dispatch
 from dsv3data.kernels.cache import WeightCodes, keep
 from dsv3data.kernels.experts import bf16_experts, fp8_experts
 from dsv3data.kernels.formats import e5m6_values
-from dsv3data.kernels.linear import fp8_linear
+from dsv3data.kernels.linear import fp8_linear, fp8_norm_linear
 from dsv3data.kernels.measure import relative_error
 from dsv3data.kernels.reference import dequantise_rows, quantise_rows
 
@@ -37,6 +37,20 @@ def test_a_linear_layer_and_its_gradients(keep_input: Any) -> None:
     for one, exact in zip(found, gradients(F.linear(x, w), x, w), strict=True):
         assert one.shape == exact.shape
         assert 0.02 < relative_error(one, exact) < 0.05
+
+
+def test_a_norm_and_a_linear_layer_in_one() -> None:
+    x, w = linear_inputs()
+    gain = normal(2, 200).requires_grad_()
+    found = gradients(fp8_norm_linear(x, gain, 1e-6, w, WeightCodes()), x, gain, w)
+    exact = gradients(F.linear(F.rms_norm(x, (200,), gain, 1e-6), w), x, gain, w)
+    for one, other in zip(found, exact, strict=True):
+        assert one.shape == other.shape
+        assert 0.02 < relative_error(one, other) < 0.05
+    saved: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        fp8_norm_linear(x, gain, 1e-6, w, WeightCodes())
+    assert sorted(t.numel() for t in saved) == [200, x.numel()]
 
 
 def test_twelve_bits_keep_an_eighth_of_the_error() -> None:
