@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Throughput and memory of tokenizing JSONL to shards, beside others and beside the bare engine.
 
-    python benchmarks/tokenize.py CORPUS TOKENIZER RESULTS.json [--rounds N] [--engines NAME,NAME…]
+    python benchmarks/tokenize_engines.py CORPUS TOKENIZER RESULTS.json [--rounds N] [--engines NAME,NAME…]
         [--bytes-per-domain N] [--slow-bytes-per-domain N] [--datatrove-python FILE]
 
 CORPUS is a folder of JSONL files, one a domain, with the field `text`; the first N bytes of text of
