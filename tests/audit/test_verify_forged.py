@@ -286,3 +286,20 @@ def test_a_document_of_another_length_in_bytes(tokens: Path, tmp_path: Path) -> 
 
     forger.shard(change)
     assert forger.refused(r"row 2 decodes to [\d,]+ bytes, its text had more or fewer")
+
+
+def test_split_tokens_that_are_not_there(forger: Forger) -> None:
+    def change(columns: Columns) -> None:
+        plain = columns["flag"].index(0)
+        columns["n_debiased"][plain] += 1
+
+    forger.lineage(change)
+    assert forger.refused("a piece has other ids than its tokens and splits in the lineage")
+
+
+def test_split_tokens_of_a_fim_piece_that_are_not_there(forger: Forger) -> None:
+    def change(columns: Columns) -> None:
+        columns["n_debiased"][columns["flag"].index(1)] = CONTEXT
+
+    forger.lineage(change)
+    assert forger.refused("a piece claims more split tokens than it has pairs of halves")

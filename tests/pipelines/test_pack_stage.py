@@ -329,7 +329,7 @@ def test_a_removed_source_leaves_the_bytes_of_a_set_without_it(
 def test_a_list_that_names_no_document_is_refused(tmp_path: Path, line: str) -> None:
     path = tmp_path / "list"
     path.write_text(line)
-    with pytest.raises(BadInput, match="line 1 names no document"):
+    with pytest.raises(BadInput, match="line 1 names no document:"):
         read_exclusions(path)
     with pytest.raises(BadInput, match="the list of documents cannot be read"):
         read_exclusions(tmp_path / "absent")
@@ -339,3 +339,39 @@ def test_nothing_left_is_refused(tiny_tokens: Path, tmp_path: Path) -> None:
     names = ["web.jsonl", "chinese.jsonl", "code.jsonl"]
     with pytest.raises(BadInput, match="no document is left to pack"):
         pack_tiny(tiny_tokens, tmp_path / "out", exclusions=read_exclusions(None, names))
+
+
+def test_documents_that_change_between_reading_and_packing_are_noticed(
+    tiny_tokens: Path, tmp_path: Path
+) -> None:
+    manifest = read_manifest(tiny_tokens)
+    partitions = partitions_of(manifest, PACK_CONFIG)
+    with scattered(
+        tiny_tokens,
+        manifest,
+        load_vocabulary(tiny_tokens),
+        partitions=partitions,
+        kept=range(len(partitions)),
+        exclusions=Exclusions(),
+        folder=tmp_path / "documents",
+        memory_bytes=1 << 30,
+        sink=NullSink(),
+    ) as shares:
+        (path,) = (tmp_path / "documents").iterdir()
+        data = bytearray(path.read_bytes())
+        share = next(share for share in shares.values() if share.slices[0].path == path)
+        data[share.slices[0].offset + share.slices[0].size - 9] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(IntegrityError, match="documents changed while they were packed"):
+            read_share(share)
+
+
+def test_a_forecast_of_a_damaged_shard_is_refused(tiny_tokens: Path, tmp_path: Path) -> None:
+    tokens = copy_of(tiny_tokens, tmp_path / "tokens")
+    record = read_manifest(tokens).shards()[0]
+    data = bytearray((tokens / record.name).read_bytes())
+    start = record.segments[1].offset
+    data[start : start + 64] = b"\xfe" * 64
+    (tokens / record.name).write_bytes(data)
+    with pytest.raises(IntegrityError, match="the shard cannot be read"):
+        forecast(tokens, contexts=(64,), config=PACK_CONFIG)
