@@ -7,7 +7,6 @@ each file is checked before it is read. Memory is that of one file's lengths.
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +19,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dsv3data.audit.checks import fail
-from dsv3data.contracts.errors import BadInput
+from dsv3data.audit.run_report import METRICS_NAME, report_run
 from dsv3data.contracts.manifest import MANIFEST_NAME, PACKED, TOKENS, FileRecord, Manifest
 from dsv3data.contracts.progress import Sink
 from dsv3data.io.manifest_file import check_file, read_manifest
 from dsv3data.io.shards import ShardReader
 
-METRICS_NAME = "metrics.jsonl"
 # Upper ends of the fill's classes, in parts of a row.
 _FILL_ENDS = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 FILL_NAMES = ("≤ 50%", "≤ 75%", "≤ 90%", "≤ 95%", "≤ 99%", "≤ 99.9%", "< 100%", "100%")
@@ -61,7 +59,7 @@ def report_set(folder: Path, *, sink: Sink) -> dict[str, Any]:
         IntegrityError: a file that is read is damaged.
     """
     if not (folder / MANIFEST_NAME).is_file() and (folder / METRICS_NAME).is_file():
-        return _report_run(folder)
+        return report_run(folder)
     manifest = read_manifest(folder, expect=(PACKED, TOKENS))
     head = {"folder": str(folder), "format": manifest.format, "root": manifest.root}
     figures = _report_packed if manifest.format == PACKED else _report_tokens
@@ -145,35 +143,6 @@ def _report_tokens(folder: Path, manifest: Manifest, sink: Sink) -> dict[str, An
         "rejected": dict(counts["rejected_by_reason"]),
         "lengths": _histogram(_length_names(), lengths),
         "longest": longest.tree(),
-    }
-
-
-def _report_run(folder: Path) -> dict[str, Any]:
-    """A training run's losses over its steps, thinned to at most 400 points."""
-    path = folder / METRICS_NAME
-    try:
-        steps = [json.loads(line) for line in path.read_bytes().splitlines()]
-        points = [(step["step"], step["main_loss"]) for step in steps]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"this is no record of a training run: {error!r}",
-            where=str(path),
-            effect="nothing was reported",
-            fix="give the folder that `dsv3data train --out` wrote",
-        ) from error
-    losses = [(step, loss) for step, loss in points if loss is not None]
-    stride = max(1, len(losses) // 400)
-    return {
-        "folder": str(folder),
-        "format": "training run",
-        "all": {
-            "steps": len(points),
-            "steps_skipped": len(points) - len(losses),
-            "first_loss": losses[0][1] if losses else None,
-            "last_loss": losses[-1][1] if losses else None,
-            "best_loss": min((loss for _, loss in losses), default=None),
-        },
-        "losses": losses[::stride],
     }
 
 

@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsv3data.report.page import html_table, page, paragraph
-from dsv3data.report.svg import histogram, line_chart
+from dsv3data.report.svg import histogram
 
 
 def set_page(tree: Mapping[str, Any]) -> str:
     """The page of what `audit.report.report_set` found."""
     sections = [("By domain", html_table(*domain_table(tree)))] if "domains" in tree else []
-    if "losses" in tree:
-        chart = line_chart({"loss": tree["losses"]}, x_label="step", y_label="nats per token")
-        sections.append(("Loss", chart))
     for name, title, x_label, y_label in (
         ("lengths", "Documents by length", "tokens, from", "documents"),
         ("fill", "Rows by fill", "part of the row that is not padding", "rows"),
@@ -63,10 +60,9 @@ def domain_table(tree: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]
         ]
     columns = (
         *("domain", "documents", "tokens", "rows", "fill", "padding"),
-        *("cut", "FIM documents", "FIM tokens"),
+        *("cut", "FIM documents", "FIM tokens", "split tokens"),
     )
-    debias = any("debias" in of for _, of in groups)
-    return (*columns, "debiased") if debias else columns, [
+    return columns, [
         [
             name,
             *(f"{of[key]:,}" for key in ("documents", "text_tokens", "rows")),
@@ -75,18 +71,16 @@ def domain_table(tree: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]
             f"{of['documents_cut']:,}",
             f"{of['fim_documents_share']:.2%}",
             f"{of['fim_tokens_share']:.2%}",
-            *([debias_text(of)] if debias else []),
+            _split(of),
         ]
         for name, of in groups
     ]
 
 
-def debias_text(figures: Mapping[str, Any]) -> str:
-    """What the manifest counts of split tokens: one number, or several by name."""
-    counted = figures.get("debias", 0)
-    if isinstance(counted, Mapping):
-        return ", ".join(f"{name} {number:,}" for name, number in counted.items())
-    return f"{counted:,}"
+def _split(figures: Mapping[str, Any]) -> str:
+    """Tokens of punctuation and line breaks that were split, of those that could have been."""
+    debias = figures.get("debias")  # sets of earlier versions have none
+    return f"{debias['split']:,} of {debias['splittable']:,}" if debias else "–"
 
 
 def longest_table(tree: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]]]:

@@ -114,6 +114,47 @@ def histogram(
     )
 
 
+def heatmap(
+    values: Sequence[Sequence[float]],
+    *,
+    columns: Sequence[float],
+    rows: Sequence[str],
+    x_label: str,
+) -> str:
+    """One cell for each value of `values` [columns][rows]: from 1, clear, to the largest, full.
+
+    Every cell has its value as a tooltip.
+    """
+    row_height, top = max(6, min(22, _HEIGHT // max(1, len(rows)))), 4
+    right, bottom = _WIDTH - _RIGHT, top + row_height * len(rows)
+    width = (right - _LEFT) / max(1, len(columns))
+    span = max((value for column in values for value in column), default=1.0) - 1 or 1.0
+    parts = []
+    for number, column in enumerate(values):
+        for row, value in enumerate(column):
+            parts.append(
+                f'<rect class="fill-0" x="{_LEFT + number * width:.1f}" '
+                f'y="{top + row * row_height}" width="{width + 0.3:.1f}" height="{row_height}" '
+                f'fill-opacity="{max(0.0, value - 1) / span:.3f}"><title>{escape(rows[row])}, '
+                f"{escape(x_label)} {columns[number]:,}: {value:.2f}</title></rect>"
+            )
+    stride = max(1, -(-14 // row_height))
+    for row in range(0, len(rows), stride):
+        parts.append(
+            f'<text class="tick" x="{_LEFT - 8}" y="{top + row * row_height + row_height / 2 + 4}" '
+            f'text-anchor="end">{escape(rows[row])}</text>'
+        )
+    for number in sorted({0, len(columns) // 2, len(columns) - 1}) if columns else ():
+        parts.append(
+            f'<text class="tick" x="{_LEFT + (number + 0.5) * width:.1f}" y="{bottom + 16}" '
+            f'text-anchor="middle">{columns[number]:,}</text>'
+        )
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {bottom + 24}" role="img" aria-label="by {escape(x_label)}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
 def _fill_legend(names: Sequence[str], left: float) -> list[str]:
     return [
         f'<rect class="fill-{number % _COLOURS}" x="{left}" y="{_TOP + 18 * number}" width="12" '

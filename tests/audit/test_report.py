@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dsv3data.audit.report import FILL_NAMES, report_set
@@ -85,24 +84,6 @@ def test_a_token_set(tiny_tokens: Path) -> None:
     assert tree["all"]["tokens"] == sum(len(document.ids) for document in documents)
     assert tree["longest"][0]["tokens"] == max(len(document.ids) for document in documents)
     json.dumps(tree)
-
-
-def test_a_training_run(tmp_path: Path) -> None:
-    losses = [*np.linspace(9, 3, 999).tolist(), None]
-    lines = [json.dumps({"step": n, "main_loss": loss}) for n, loss in enumerate(losses)]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    tree = report_set(tmp_path, sink=NullSink())
-    assert tree["all"] == {
-        "steps": 1000,
-        "steps_skipped": 1,
-        "first_loss": 9,
-        "last_loss": 3,
-        "best_loss": 3,
-    }
-    assert len(tree["losses"]) < 600
-    (tmp_path / "metrics.jsonl").write_text("{}\n")
-    with pytest.raises(BadInput, match="this is no record of a training run: KeyError"):
-        report_set(tmp_path, sink=NullSink())
 
 
 def test_damage_and_other_folders(tiny_packed: Path, tiny_tokenizer: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dsv3data.audit.report import report_set
 from dsv3data.contracts.progress import NullSink
-from dsv3data.report.set_page import debias_text, domain_table, set_page
+from dsv3data.report.set_page import domain_table, set_page
 from dsv3data.report.svg import histogram
 
 
@@ -37,14 +37,13 @@ def test_names_are_escaped(tree: dict[str, Any]) -> None:
     assert page.count("&lt;script&gt;alert(1)") == 3  # title, heading, table
 
 
-def test_a_count_of_split_tokens_has_a_column(tree: dict[str, Any]) -> None:
-    assert "debiased" not in domain_table(tree)[0]
-    counted = {**tree, "all": {**tree["all"], "debias": {"split": 1234, "kept": 5}}}
-    columns, rows = domain_table(counted)
-    assert columns[-1] == "debiased"
-    assert rows[-1][-1] == "split 1,234, kept 5"
-    assert debias_text({"debias": 7000}) == "7,000"
-    assert {len(row) for row in rows} == {len(columns)}
+def test_split_tokens_have_a_column(tree: dict[str, Any]) -> None:
+    columns, rows = domain_table(tree)
+    assert columns[-1] == "split tokens"
+    counted = tree["all"]["debias"]
+    assert rows[-1][-1] == f"{counted['split']:,} of {counted['splittable']:,}"
+    without = {**tree, "all": {key: tree["all"][key] for key in tree["all"] if key != "debias"}}
+    assert domain_table(without)[1][-1][-1] == "–"
 
 
 def test_a_token_sets_page(tiny_tokens: Path) -> None:

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsv3data.report.svg import Bar, _log_ticks, _ticks, bar_chart, grouped_bars, line_chart
+from dsv3data.report.svg import (
+    Bar,
+    _log_ticks,
+    _ticks,
+    bar_chart,
+    grouped_bars,
+    heatmap,
+    line_chart,
+)
 
 NUMBERS = st.floats(-1e30, 1e30) | st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1e17])
 
@@ -203,3 +211,18 @@ def test_any_bars(groups: dict[str, list[float]], names: int) -> None:
     root = drawn(grouped_bars(bars, [f"{'n' * 40}{n}" for n in range(names)], unit="x"))
     legend = names if names > 1 else 0
     assert sum(e.tag == "rect" for e in root) == names * len(groups) + legend
+
+
+def test_a_heatmap_has_a_cell_for_each_value() -> None:
+    drawn = heatmap(
+        [[1.0, 2.0], [3.0, 1.5], [1.0, 1.0]],
+        columns=[10, 20, 30],
+        rows=["<a>", "b"],
+        x_label="step",
+    )
+    root = ElementTree.fromstring(drawn)
+    cells = [one for one in root.iter() if one.tag.endswith("rect")]
+    assert [cell.get("fill-opacity") for cell in cells[:4]] == ["0.000", "0.500", "1.000", "0.250"]
+    assert "<a>, step 10: 1.00" in "".join(root.itertext())
+    assert len(cells) == 6
+    ElementTree.fromstring(heatmap([], columns=[], rows=[], x_label="step"))

@@ -30,11 +30,13 @@ def report(folder: Path, html: Path | None, output: Output) -> None:
     """
     from dsv3data.audit.report import report_set
     from dsv3data.io.atomic import write_atomic
+    from dsv3data.report.run_page import run_page
     from dsv3data.report.set_page import set_page
 
     tree = report_set(folder, sink=output.sink)
     if html is not None:
-        write_atomic(html, set_page(tree).encode("utf-8"))
+        made = run_page(tree) if tree["format"] == "training run" else set_page(tree)
+        write_atomic(html, made.encode("utf-8"))
     output.result(tree, lambda console: _render(console, tree, html))
 
 
@@ -49,9 +51,8 @@ def _render(console: Console, tree: Mapping[str, Any], html: Path | None) -> Non
             _print_bars(console, title, tree[name])
     if "longest" in tree:
         _print_table(console, *longest_table(tree))
-    if "losses" in tree:
-        for name, value in tree["all"].items():
-            console.print(f"{name.replace('_', ' '):<15}{value}")
+    if tree["format"] == "training run":
+        _print_run(console, tree)
     if tree.get("rejected"):
         counted = ", ".join(f"{name} {number:,}" for name, number in tree["rejected"].items())
         console.print(f"rejected: {counted}")
@@ -59,6 +60,20 @@ def _render(console: Console, tree: Mapping[str, Any], html: Path | None) -> Non
         console.print(f"root {tree['root']}", soft_wrap=True)
     if html is not None:
         console.print(f"page: {printable(str(html))}", soft_wrap=True)
+
+
+def _print_run(console: Console, tree: Mapping[str, Any]) -> None:
+    made = table("training run", ">value")
+    for name, value in tree["all"].items():
+        shown = (
+            "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+        )
+        made.add_row(name.replace("_", " "), shown)
+    for domain, curve in tree["curves"]["loss_by_domain"].items():
+        made.add_row(
+            f"loss of {printable(domain)}, first to last", f"{curve[0][1]:.3f} → {curve[-1][1]:.3f}"
+        )
+    console.print(made)
 
 
 def _print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

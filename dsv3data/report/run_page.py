@@ -1,0 +1,69 @@
+"""The offline page of `dsv3data report` for a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dsv3data.report.page import html_table, page, paragraph
+from dsv3data.report.svg import heatmap, line_chart
+
+_TITLES = {
+    "loss": ("Loss", "nats per token"),
+    "loss_by_domain": ("Loss by domain", "nats per token"),
+    "grad_norm": ("Gradient norm", "before clipping"),
+    "lr": ("Learning rate", "learning rate"),
+    "balance_loss": ("Sequence-wise balance loss", "before alpha, all layers"),
+    "tokens_per_s": ("Speed", "tokens per second so far"),
+    "data_wait_s": ("Waiting for data", "seconds a step"),
+}
+
+
+def run_page(tree: Mapping[str, Any]) -> str:
+    """The page of what `audit.run_report.report_run` found."""
+    sections = []
+    for name, curves in tree["curves"].items():
+        filled = {key: points for key, points in curves.items() if points}
+        if filled:
+            title, y_label = _TITLES[name]
+            sections.append((title, line_chart(filled, x_label="step", y_label=y_label)))
+    load = tree["load"]
+    if load["layers"]:
+        names = [f"layer {number}" for number in range(len(load["layers"][0]))]
+        drawn = heatmap(load["layers"], columns=load["steps"], rows=names, x_label="step")
+        sections.append(("Load of the fullest expert over the mean", drawn + paragraph(_LOAD)))
+    if tree["skipped"]:
+        sections.append(("Skipped steps", _skipped_table(tree["skipped"])))
+    rows = [(name.replace("_", " "), _plain(value)) for name, value in tree["all"].items()]
+    sections.append(("In all", html_table(("", ""), rows)))
+    lead = f"A training run of {tree['all']['steps']:,} steps"
+    return page(f"Report: {tree['folder']}", lead, sections)
+
+
+_LOAD = "1 is even. Layers with experts in order, the MTP module's last. Darker is more uneven."
+
+
+def _skipped_table(skipped: list[Mapping[str, Any]]) -> str:
+    columns = ("step", "reason", "loss", "limit", "gradient norm", "limit", "rows")
+    return html_table(
+        columns,
+        [
+            [
+                f"{one['step']:,}",
+                one.get("reason", ""),
+                *(
+                    _plain(one.get(name))
+                    for name in ("loss", "loss_limit", "grad_norm", "grad_norm_limit")
+                ),
+                ", ".join(map(str, one["row_ids"][:8])),
+            ]
+            for one in skipped
+        ],
+        text_columns=(1, 6),
+    )
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
