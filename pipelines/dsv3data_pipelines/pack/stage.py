@@ -51,7 +51,7 @@ CODE_FORMAT = 2
 DEFAULT_MEMORY = 4 << 30
 
 # Memory of a process with libraries, vocabulary and engine, and of a task for each of its tokens:
-# ids as read, debiased and with samples, and two batches of rows. Measured: docs/packing.md.
+# ids as read, debiased and with samples, and two batches of rows. An estimate.
 _BASE_BYTES = 600 << 20
 _BYTES_PER_TOKEN = 20
 # What may differ between a folder and a run with `update`: which documents, never how.
