@@ -55,7 +55,13 @@ def test_fp8_follows_fp32_and_every_layer_is_looked_at(tmp_path: Path) -> None:
     assert written["mean_difference"] == result.mean_difference
     assert written["config"]["steps"] == 4
     lines = (tmp_path / "out" / "losses.jsonl").read_text().splitlines()
-    assert len(lines) == 2 * 2 * 4
+    assert len(lines) == 3 * 2 * 4
+    # Few steps of a small model: a nudge moves a gradient's last digits and hardly a loss.
+    assert max(map(abs, result.noise)) < max(map(abs, result.differences))
+    records = [json.loads(line) for line in lines]
+    assert [r["run"] for r in records[::4]] == ["nudged", "fp32", "fp8"] * 2
+    assert records[0]["grad_norm"] != records[4]["grad_norm"]
+    assert records[0]["grad_norm"] == pytest.approx(records[4]["grad_norm"], rel=1e-4)
 
 
 def test_the_same_comparison_gives_the_same_figures(tmp_path: Path) -> None:
@@ -92,14 +98,16 @@ def test_a_pair_is_two_different_precisions(text: str) -> None:
 def test_the_gate_is_on_the_mean_of_the_seeds(factors: tuple[float, ...], passed: bool) -> None:
     base = {("fp32", seed): [8.0, 6.0, 4.0 + seed] for seed in (0, 1)}
     mine = {("fp8", s): [f * x for x in base["fp32", s]] for s, f in enumerate(factors)}
-    result = judge(("fp8", "fp32"), (0, 1), {**base, **mine}, ())
+    nudged = {("nudged", s): [1.001 * x for x in base["fp32", s]] for s in (0, 1)}
+    result = judge(("fp8", "fp32"), (0, 1), {**base, **mine, **nudged}, ())
+    assert result.noise == pytest.approx([0.001, 0.001])
     assert result.passed is passed
     assert result.differences == pytest.approx([factor - 1 for factor in factors])
     assert result.baseline_losses == (4.0, 5.0)
 
 
 def test_a_loss_that_is_not_a_number_fails() -> None:
-    curves = {("fp8", 0): [8.0, math.nan], ("fp32", 0): [8.0, 7.0]}
+    curves = {("fp8", 0): [8.0, math.nan], ("fp32", 0): [8.0, 7.0], ("nudged", 0): [8.0, 7.0]}
     assert not judge(("fp8", "fp32"), (0,), curves, ()).passed
 
 

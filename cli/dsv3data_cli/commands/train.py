@@ -152,6 +152,7 @@ def _render_comparison(result: Comparison, out: Path) -> Any:
     made.add_row(f"loss, {result.baseline}", _losses(result.baseline_losses))
     made.add_row("difference by seed", ", ".join(f"{d:+.2%}" for d in result.differences))
     made.add_row("difference, mean", mean if len(result.seeds) == 1 else f"{mean} ± {error}")
+    made.add_row("noise by seed", ", ".join(f"{d:+.2%}" for d in result.noise))
     if len(result.seeds) > 1:
         made.add_row("spread of seeds", f"{result.seed_spread:.2%}")
     made.add_row(f"gate of {result.gate:.2%}", "passed" if result.passed else "FAILED")
