@@ -50,6 +50,11 @@ class ControlIds:
     fim_begin: int
     fim_end: int
 
+    @property
+    def every(self) -> tuple[int, ...]:
+        """All of them."""
+        return (self.bos, self.eos, self.pad, self.fim_hole, self.fim_begin, self.fim_end)
+
 
 def padded_vocab_size(token_count: int) -> int:
     """Embedding rows for `token_count` ids: the next multiple of 128 (128,815 → 128,896).

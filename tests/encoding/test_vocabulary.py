@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from dsv3data.contracts import special_tokens
 from dsv3data.contracts.errors import BadInput
+from dsv3data.encoding import vocabulary as vocabulary_module
 from dsv3data.encoding.vocabulary import (
     Vocabulary,
     byte_to_character,
@@ -86,6 +87,18 @@ def test_ids_that_begin_inside_a_code_point(vocabulary: Vocabulary) -> None:
     for token, data in enumerate(vocabulary.token_bytes):
         assert inside[token] == (data != b"" and data[0] & 0xC0 == 0x80)
     assert inside.sum() >= 64
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 17])
+def test_decoding_equals_joining_entry_by_entry(
+    vocabulary: Vocabulary, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary_module, "_AT_ONCE", at_once)
+    chance = np.random.default_rng(2)
+    for size in (0, 1, 2, 7, 8, 500):
+        ids = chance.integers(0, vocabulary.vocab_size, size).astype(np.int32)
+        expected = b"".join(vocabulary.token_bytes[token] for token in ids.tolist())
+        assert vocabulary.decode(ids) == expected
 
 
 def test_decode_joins_bytes(vocabulary: Vocabulary, reference: Tokenizer) -> None:
