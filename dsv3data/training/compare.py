@@ -17,7 +17,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,8 @@ from dsv3data.training.schedule import knobs
 from dsv3data.training.spikes import NO_LIMITS
 from dsv3data.training.step import train_step
 
+# Undecided: the mean of the seeds is known less well than the gate is narrow.
+Verdict = Literal["passed", "failed", "undecided"]
 GATE = 0.0025
 NUDGE = 1e-6  # relative, standard deviation
 LAST_SHARE = 0.1  # of the steps, whose mean loss is compared
@@ -75,7 +77,7 @@ class Comparison:
     seed_spread: float  # relative standard deviation of the baseline's final losses
     largest_curve_difference: float  # between curves averaged over seeds and a tenth of the steps
     gate: float
-    passed: bool  # |mean_difference| is within the gate
+    verdict: Verdict
     layers: tuple[LayerLoss, ...]
 
 
@@ -149,7 +151,7 @@ def judge(
     curves: Mapping[tuple[str, int], Sequence[float]],
     layers: tuple[LayerLoss, ...],
 ) -> Comparison:
-    """Figures from the loss curves of both precisions and of "nudged"; NaN never passes."""
+    """Figures from the loss curves of both precisions and of "nudged"; NaN fails."""
     candidate, baseline = pair
     candidate_losses, baseline_losses, nudged_losses = (
         [_final(curves[name, seed]) for seed in seeds] for name in (candidate, baseline, "nudged")
@@ -157,6 +159,7 @@ def judge(
     differences = _relative(candidate_losses, baseline_losses)
     mean = statistics.fmean(differences)
     several = len(seeds) > 1
+    error = statistics.stdev(differences) / math.sqrt(len(seeds)) if several else math.nan
     return Comparison(
         candidate=candidate,
         baseline=baseline,
@@ -166,9 +169,7 @@ def judge(
         baseline_losses=tuple(baseline_losses),
         differences=tuple(differences),
         mean_difference=mean,
-        standard_error=(
-            statistics.stdev(differences) / math.sqrt(len(seeds)) if several else math.nan
-        ),
+        standard_error=error,
         noise=tuple(_relative(nudged_losses, baseline_losses)),
         seed_spread=(
             statistics.stdev(baseline_losses) / statistics.fmean(baseline_losses)
@@ -179,9 +180,18 @@ def judge(
             [curves[candidate, seed] for seed in seeds], [curves[baseline, seed] for seed in seeds]
         ),
         gate=GATE,
-        passed=abs(mean) <= GATE,
+        verdict=_verdict(mean, error),
         layers=layers,
     )
+
+
+def _verdict(mean: float, error: float) -> Verdict:
+    """By the mean alone with one seed, whose error is not known (NaN)."""
+    if not math.isfinite(mean) or abs(mean) - 2 * error > GATE:
+        return "failed"
+    if error > GATE:
+        return "undecided"
+    return "passed" if abs(mean) <= GATE else "failed"
 
 
 def layer_losses(model: Transformer, batch: Batch, config: TrainConfig) -> tuple[LayerLoss, ...]:

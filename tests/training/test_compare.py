@@ -92,23 +92,32 @@ def test_a_pair_is_two_different_precisions(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("factors", "passed"),
-    [((1.002, 1.001), True), ((1.02, 0.98), True), ((1.004, 1.003), False), ((0.99, 0.99), False)],
+    ("factors", "verdict"),
+    [
+        ((1.002, 1.001), "passed"),
+        ((1.004, 1.003), "failed"),
+        ((0.99, 0.99), "failed"),
+        ((1.02, 0.98), "undecided"),
+        ((1.05, 1.03), "failed"),
+        ((1.001,), "passed"),
+        ((1.003,), "failed"),
+    ],
 )
-def test_the_gate_is_on_the_mean_of_the_seeds(factors: tuple[float, ...], passed: bool) -> None:
+def test_the_gate_is_on_the_mean_of_the_seeds(factors: tuple[float, ...], verdict: str) -> None:
     base = {("fp32", seed): [8.0, 6.0, 4.0 + seed] for seed in (0, 1)}
     mine = {("fp8", s): [f * x for x in base["fp32", s]] for s, f in enumerate(factors)}
     nudged = {("nudged", s): [1.001 * x for x in base["fp32", s]] for s in (0, 1)}
-    result = judge(("fp8", "fp32"), (0, 1), {**base, **mine, **nudged}, ())
-    assert result.noise == pytest.approx([0.001, 0.001])
-    assert result.passed is passed
+    seeds = range(len(factors))
+    result = judge(("fp8", "fp32"), seeds, {**base, **mine, **nudged}, ())
+    assert result.noise == pytest.approx([0.001 for _ in seeds])
+    assert result.verdict == verdict
     assert result.differences == pytest.approx([factor - 1 for factor in factors])
-    assert result.baseline_losses == (4.0, 5.0)
+    assert result.baseline_losses == (4.0, 5.0)[: len(factors)]
 
 
 def test_a_loss_that_is_not_a_number_fails() -> None:
     curves = {("fp8", 0): [8.0, math.nan], ("fp32", 0): [8.0, 7.0], ("nudged", 0): [8.0, 7.0]}
-    assert not judge(("fp8", "fp32"), (0,), curves, ()).passed
+    assert judge(("fp8", "fp32"), (0,), curves, ()).verdict == "failed"
 
 
 def test_training_in_fp8_learns_and_gives_the_same_bits_again(tmp_path: Path) -> None:

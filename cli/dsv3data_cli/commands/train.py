@@ -155,7 +155,7 @@ def _render_comparison(result: Comparison, out: Path) -> Any:
     made.add_row("noise by seed", ", ".join(f"{d:+.2%}" for d in result.noise))
     if len(result.seeds) > 1:
         made.add_row("spread of seeds", f"{result.seed_spread:.2%}")
-    made.add_row(f"gate of {result.gate:.2%}", "passed" if result.passed else "FAILED")
+    made.add_row(f"gate of {result.gate:.2%}", result.verdict)
     made.add_row("most underflow", f"{worst.input.underflow_share:.2%} in {worst.name}")
     made.add_row("written", str(out))
     return made
