@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Throughput and memory of tokenizing JSONL to shards, beside others and beside the bare engine.
 
-    python benchmarks/tokenize_engines.py CORPUS TOKENIZER RESULTS.json [--rounds N] [--engines NAME,NAME…]
-        [--bytes-per-domain N] [--slow-bytes-per-domain N] [--datatrove-python FILE]
+    python benchmarks/tokenize_engines.py CORPUS TOKENIZER RESULTS.json [--rounds N]
+        [--engines NAME,NAME…] [--bytes-per-domain N] [--slow-bytes-per-domain N]
+        [--datatrove-python FILE]
 
 CORPUS is a folder of JSONL files, one a domain, with the field `text`; the first N bytes of text of
 each are the input. `hugging-face` and `datatrove` take hours for what the others do in seconds:

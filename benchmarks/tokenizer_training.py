@@ -29,6 +29,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 OURS = "dsv3data"
 HUGGING_FACE = "hugging-face"
 PEERS = ("rustbpe", "ffbpe")
@@ -161,7 +163,7 @@ class _Lap:
 def _texts(sample: Path) -> Iterator[str]:
     with sample.open("rb") as lines:
         for line in lines:
-            yield json.loads(line)["text"]
+            yield orjson.loads(line)["text"]
 
 
 def _train_hugging_face(texts: Iterator[str], vocab_size: int, lap: _Lap) -> list[bytes]:
