@@ -26,14 +26,14 @@ class Decoder:
         self.length = 0  # tokens that the main model has read
         self.mtp_length = 0  # positions that the MTP module has read
         self._rope = rope_tables(model.config, capacity, model.embedding.weight.device)
-        like = model.embedding.weight.detach()
+        like = model.embedding.weight.detach().to(model.stream_dtype)
         self._caches = [LatentCache(model.config, capacity, like) for _ in model.blocks]
         self._mtp_cache = LatentCache(model.config, capacity, like)
 
     def read(self, ids_S: Tensor) -> Tensor:
         """The main model on the next tokens: states before the final norm [S, D]."""
         start, self.length = self.length, self.length + len(ids_S)
-        x_SD: Tensor = self.model.embedding(ids_S)
+        x_SD: Tensor = self.model.embedding(ids_S).to(self.model.stream_dtype)
         rope = self._rope_of(start, self.length)
         for block, cache in zip(self.model.blocks, self._caches, strict=True):
             assert isinstance(block, Block)
@@ -56,9 +56,8 @@ class Decoder:
         start, self.mtp_length = self.mtp_length, self.mtp_length + len(states_SD)
         if model.config.mtp_hidden == "after_final_norm":
             states_SD = model.final_norm(states_SD)
-        joined = model.mtp.join(
-            model.mtp.hidden_norm(states_SD), model.mtp.embedding_norm(model.embedding(next_ids_S))
-        )
+        next_SD = model.embedding(next_ids_S).to(model.stream_dtype)
+        joined = model.mtp.join(model.mtp.hidden_norm(states_SD), model.mtp.embedding_norm(next_SD))
         rope = self._rope_of(start, self.mtp_length)
         x_SD = _through(model.mtp.block, self._mtp_cache, start, model.mtp.projection(joined), rope)
         return model.logits(model.mtp.final_norm(x_SD))

@@ -41,6 +41,7 @@ def generate(
     *,
     max_tokens: int,
     stop_id: int,
+    n_ids: int,
     sampling: SamplingConfig,
     speculative: bool = False,
     on_token: Callable[[int], None] = lambda token: None,
@@ -48,6 +49,7 @@ def generate(
     """Continue `prompt` by at most `max_tokens` ids, or up to `stop_id`.
 
     Args:
+        n_ids: ids that the tokenizer has; rows of the embedding beyond them are padding.
         speculative: guess with the MTP module, if the model has one.
         on_token: called with each id as soon as it is sure.
 
@@ -57,7 +59,7 @@ def generate(
     _check_length(model, len(prompt), max_tokens)
     # A guess at the end may be read in vain.
     decoder = Decoder(model, len(prompt) + max_tokens + 1)
-    writer = _Writer(len(prompt), max_tokens, stop_id, sampling, on_token)
+    writer = _Writer(len(prompt), max_tokens, stop_id, n_ids, sampling, on_token)
     ids_S = _tensor(prompt, model)
     states_SD = decoder.read(ids_S)
     writer.add(decoder.logits(states_SD[-1:])[0])
@@ -78,12 +80,13 @@ class _Writer:
         start: int,
         max_tokens: int,
         stop_id: int,
+        n_ids: int,
         sampling: SamplingConfig,
         on_token: Callable[[int], None],
     ) -> None:
         self.result = Generation(ids=[])
         self._start, self._max_tokens, self._stop_id = start, max_tokens, stop_id
-        self._sampling, self._on_token = sampling, on_token
+        self._n_ids, self._sampling, self._on_token = n_ids, sampling, on_token
 
     @property
     def finished(self) -> bool:
@@ -92,7 +95,7 @@ class _Writer:
 
     def add(self, logits_V: Tensor) -> int:
         """The next token."""
-        token = draw(logits_V, self._start + len(self.result.ids), self._sampling)
+        token = self._draw(logits_V)
         self.result.ids.append(token)
         self._on_token(token)
         return token
@@ -100,7 +103,11 @@ class _Writer:
     def guess(self, logits_V: Tensor) -> int:
         """What the token after the last one may be: drawn with the noise of its place."""
         self.result.guessed += 1
-        return draw(logits_V, self._start + len(self.result.ids), self._sampling)
+        return self._draw(logits_V)
+
+    def _draw(self, logits_V: Tensor) -> int:
+        position = self._start + len(self.result.ids)
+        return draw(logits_V[: self._n_ids], position, self._sampling)
 
 
 def _speculate(decoder: Decoder, writer: _Writer, prompt_S: Tensor, states_SD: Tensor) -> None:

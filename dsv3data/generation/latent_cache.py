@@ -54,7 +54,7 @@ def attend(
     plain_SHN, turned_SHR = torch.split(
         attention.queries(x_SD[None], rope)[0], [attention.d_qk_nope, attention.d_qk_rope], dim=-1
     )
-    up_HuC = torch.unflatten(attention.kv_up.weight, 0, (attention.n_heads, -1))
+    up_HuC = torch.unflatten(attention.kv_up.weight.to(x_SD.dtype), 0, (attention.n_heads, -1))
     key_up_HNC, value_up_HVC = torch.split(up_HuC, [attention.d_qk_nope, attention.d_v], dim=1)
     query_SHC = torch.einsum("shn,hnc->shc", plain_SHN, key_up_HNC)
     scores_HST = torch.einsum("shc,tc->hst", query_SHC, latents_TC)

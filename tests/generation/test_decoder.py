@@ -25,7 +25,7 @@ SHAPES: list[dict[str, Any]] = [
 def test_any_parts_give_the_states_and_guesses_of_the_whole(
     changes: dict[str, Any], parts: list[int]
 ) -> None:
-    model = random_model(small_config(mtp_depth=1, **changes)).double()
+    model = random_model(small_config(mtp_depth=1, **changes))
     ids_T = torch.randint(0, 128, (20,), generator=torch.Generator().manual_seed(1))
     whole = model(ids_T[None])
     decoder = Decoder(model, 20)
@@ -38,19 +38,18 @@ def test_any_parts_give_the_states_and_guesses_of_the_whole(
         if len(unread):
             behind = ids_T[decoder.mtp_length + 1 : seen]
             guesses.append(decoder.mtp_logits(unread, behind))
-    # Rotations, norms and the router are fp32 in any model.
-    close = {"rtol": 1e-4, "atol": 1e-5}
+    close = {"rtol": 1e-4, "atol": 1e-4}
     torch.testing.assert_close(torch.cat(logits), model.logits(whole.hidden_BTD[0]), **close)
     torch.testing.assert_close(torch.cat(guesses), model.logits(whole.mtp_hidden_BTD[0]), **close)
 
 
 @torch.no_grad()
 def test_what_was_read_in_vain_is_forgotten() -> None:
-    model = random_model(small_config()).double()
+    model = random_model(small_config())
     straight, back = Decoder(model, 8), Decoder(model, 8)
     straight.read(torch.tensor([5, 6]))
     back.read(torch.tensor([5, 9]))
     back.forget(1)
     back.read(torch.tensor([6]))
     last = torch.tensor([7])
-    torch.testing.assert_close(back.read(last), straight.read(last), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(back.read(last), straight.read(last), rtol=1e-6, atol=1e-6)

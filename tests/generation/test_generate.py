@@ -20,18 +20,24 @@ from tiny_training import train_tiny
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    # fp64 where the model allows it, so that few logits are equal but for rounding.
-    return random_model(small_config(mtp_depth=1)).double()
+    return random_model(small_config(mtp_depth=1))
 
 
 def made(
-    model: Transformer, prompt: list[int], *, speculative: bool, stop_id: int = -1, **options: Any
+    model: Transformer,
+    prompt: list[int],
+    *,
+    speculative: bool,
+    stop_id: int = -1,
+    n_ids: int = 128,
+    **options: Any,
 ) -> Generation:
     return generate(
         model,
         prompt,
         max_tokens=17,
         stop_id=stop_id,
+        n_ids=n_ids,
         sampling=SamplingConfig(**options),
         speculative=speculative,
     )
@@ -71,11 +77,20 @@ def test_tokens_are_handed_on_as_they_come(model: Transformer) -> None:
         [1, 2],
         max_tokens=5,
         stop_id=-1,
+        n_ids=128,
         sampling=SamplingConfig(),
         speculative=True,
         on_token=seen.append,
     )
     assert seen == result.ids
+
+
+def test_rows_beyond_the_ids_are_never_drawn(model: Transformer) -> None:
+    free, bound = (
+        made(model, [3], speculative=True, temperature=5.0, n_ids=n_ids).ids for n_ids in (128, 9)
+    )
+    assert max(free) >= 9
+    assert max(bound) < 9
 
 
 def test_a_model_without_the_module_reads_token_by_token() -> None:
@@ -88,7 +103,9 @@ def test_what_does_not_fit_the_context(
     model: Transformer, prompt: list[int], max_tokens: int
 ) -> None:
     with pytest.raises(BadInput, match="new tokens do not fit"):
-        generate(model, prompt, max_tokens=max_tokens, stop_id=-1, sampling=SamplingConfig())
+        generate(
+            model, prompt, max_tokens=max_tokens, stop_id=-1, n_ids=128, sampling=SamplingConfig()
+        )
 
 
 # Drawing
@@ -138,7 +155,13 @@ def test_the_newest_checkpoint_is_read(tmp_path: Path) -> None:
     assert (trained.step, trained.tokens) == (run.steps, run.tokens)
     assert trained.checkpoint.name == f"step-{run.steps:08d}"
     result = generate(
-        trained.model, [1, 2], max_tokens=8, stop_id=-1, sampling=SamplingConfig(), speculative=True
+        trained.model,
+        [1, 2],
+        max_tokens=8,
+        stop_id=-1,
+        n_ids=128,
+        sampling=SamplingConfig(),
+        speculative=True,
     )
     assert len(result.ids) == 8
 

@@ -148,7 +148,7 @@ def test_files_of_no_kind_are_named(tmp_path: Path) -> None:
             self.text = text
 
     write_jsonl(tmp_path / "x.jsonl", RECORDS[:2])
-    (tmp_path / "y.csv").write_bytes(b"a")
+    (tmp_path / "y.pdf").write_bytes(b"a")
     notes = Notes()
     read_sample([tmp_path], options=ReadOptions(), sample_bytes=100, language_key="", sink=notes)
-    assert notes.text == "1 files of unknown kind were skipped, the first: y.csv"
+    assert notes.text == "1 files of unknown kind were skipped, the first: y.pdf"

@@ -106,6 +106,7 @@ def _timed(
         ids,
         max_tokens=max_tokens,
         stop_id=vocabulary.control.eos,
+        n_ids=vocabulary.vocab_size,
         sampling=sampling,
         speculative=speculative,
     )
