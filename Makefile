@@ -16,7 +16,8 @@ demo: $(DEMO_STAMP)
 test: $(TEST_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Kills and flipped bits for each of tokenize and pack; DSV3DATA_TEST_SEED=… repeats a storm.
+# Kills for each of tokenize and pack, flipped bits for each of a tokenizer, a token set and a packed
+# set; DSV3DATA_TEST_SEED=… repeats a storm.
 KILLS := 150
 FLIPS := 2000
 storm: $(TEST_STAMP)

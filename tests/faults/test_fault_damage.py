@@ -14,7 +14,7 @@ import pytest
 
 from dsv3data.audit.verify import verify
 from dsv3data.contracts.errors import IntegrityError
-from dsv3data.contracts.manifest import MANIFEST_NAME, REJECTED_NAME, FileRecord, Segment
+from dsv3data.contracts.manifest import MANIFEST_NAME, FileRecord, Segment
 from dsv3data.contracts.progress import NullSink
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.io.shards import ShardReader
@@ -22,7 +22,7 @@ from folders import copy_of, flip_bit, published
 from tiny_data import pack_tiny, tokenize_tiny, train_tiny_tokenizer, write_corpus
 from warm_cli import WarmCli
 
-FLIPS_PER_REGION = 24
+FLIPS_PER_REGION = 6
 
 
 @dataclass(frozen=True)
@@ -95,31 +95,7 @@ def test_every_flipped_bit_of_a_shard_is_found_and_its_batch_named(
                 flip_bit(folder / region.file, offset, bit)
                 flips += 1
         verify(folder, sink=NullSink())
-    assert flips >= 500
-
-
-def test_every_flipped_bit_of_the_other_files_is_found(
-    damaged: Callable[[str], Path], rng: random.Random
-) -> None:
-    flips, files = 0, set()
-    for kind in ("tokenizer", "tokens", "packed"):
-        folder = damaged(kind)
-        names = [record.name for record in read_manifest(folder).files]
-        others = [name for name in names if not name.endswith((".arrow", ".parquet"))]
-        lineage = [name for name in names if name.endswith(".parquet")][:2]
-        for name in (*others, *lineage, MANIFEST_NAME):
-            size = (folder / name).stat().st_size
-            for offset in _positions(Region(name, 0, size), rng, flips=40):
-                bit = rng.randrange(8)
-                flip_bit(folder / name, offset, bit)
-                refused(folder, name)
-                flip_bit(folder / name, offset, bit)
-                flips += 1
-            files.add(name)
-        verify(folder, sink=NullSink())
-    assert {REJECTED_NAME, MANIFEST_NAME, "tokenizer.json", "report.json"} <= files
-    assert any(name.endswith(".parquet") for name in files)
-    assert flips >= 400
+    assert flips >= 150
 
 
 def test_the_command_line_says_what_is_damaged_where_and_how_to_repair_it(
@@ -316,9 +292,9 @@ def _content_buffers(column: pa.Array) -> list[pa.Buffer]:
     return [buffer for buffer in column.buffers() if buffer is not None and buffer.size]
 
 
-def _positions(region: Region, rng: random.Random, *, flips: int = FLIPS_PER_REGION) -> list[int]:
+def _positions(region: Region, rng: random.Random) -> list[int]:
     size = region.stop - region.start
-    inside = rng.sample(range(size), min(flips, size))
+    inside = rng.sample(range(size), min(FLIPS_PER_REGION, size))
     return sorted({region.start, region.stop - 1, *(region.start + offset for offset in inside)})
 
 
