@@ -19,26 +19,31 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-import torch
 from torch import Tensor, nn
 
-from dsv3data.contracts.config import to_dict
+from dsv3data.contracts.config import differences, from_dict, to_dict
 from dsv3data.contracts.errors import BadConfig
 from dsv3data.contracts.progress import Sink
-from dsv3data.io.atomic import make_folder, set_aside, write_atomic
+from dsv3data.io.atomic import write_atomic
 from dsv3data.io.lock import OutputLock
 from dsv3data.kernels.measure import Loss, loss_of, relative_error
 from dsv3data.kernels.reference import dequantise_blocks, quantise_blocks, quantise_rows
 from dsv3data.model.config import Precision
-from dsv3data.model.init import init_weights
 from dsv3data.model.linear import Linear
 from dsv3data.model.moe import RoutedExperts
 from dsv3data.model.transformer import Transformer
+from dsv3data.training.checkpoint import list_checkpoints, load_weights, verify_checkpoint
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.data import Batch, Dataset, Stream
 from dsv3data.training.metrics import JsonLines
 from dsv3data.training.optimizer import AdamW
-from dsv3data.training.run import check_device, describe, fit_to_data
+from dsv3data.training.run import (
+    check_device,
+    describe,
+    fit_to_data,
+    move_aside,
+    train_folder,
+)
 from dsv3data.training.schedule import knobs
 from dsv3data.training.spikes import NO_LIMITS
 from dsv3data.training.step import train_step
@@ -110,39 +115,95 @@ def compare_precisions(
     sink: Sink,
     fresh: bool = False,
 ) -> Comparison:
-    """Train every seed in both precisions; write losses.jsonl and comparison.json into `out`.
+    """Train every seed in both precisions, each run in a folder of `out`; write comparison.json.
+
+    Each run is an ordinary one: a finished run is left alone, an unfinished one goes on from its
+    newest checkpoint. So a stopped comparison continues, and more seeds may be added to a finished
+    one.
 
     Args:
         make_stream: the stream of rows for a seed.
 
     Raises:
-        BadConfig: `out` holds a comparison already, and `fresh` does not set it aside.
+        BadConfig: `out` holds a comparison of another pair or config.
+        Stopped: a signal asked for it; the run under way has its checkpoint.
     """
     config = fit_to_data(config, dataset)
-    seeds = tuple(range(config.seed, config.seed + n_seeds))
     for precision in pair:
         check_device(replace(config, precision=precision))
     for line in describe(replace(config, precision=pair[0])):
         sink.note(line)
-    _make_room(out, sink, fresh=fresh)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    if fresh:
+        move_aside(out, sink)
+    seeds = tuple(range(config.seed, config.seed + n_seeds))
+    runs = [run for seed in seeds for run in _runs_of(config, pair, seed)]
+    curves: dict[tuple[str, int], list[float]] = {}
     with OutputLock(out):
-        curves: dict[tuple[str, int], list[float]] = {}
-        layers: tuple[LayerLoss, ...] = ()
-        sink.phase("compare", total=3 * n_seeds * config.steps, unit="step")
-        for seed in seeds:
-            for name, precision in (("nudged", pair[1]), (pair[1], pair[1]), (pair[0], pair[0])):
-                run = replace(config, precision=precision, seed=seed)
-                model, batch, curve = _train(name, run, make_stream(seed), out, sink)
-                curves[name, seed] = curve
-                sink.note(f"{name} seed {seed}: loss {_final(curve):.4f}")
-            if not layers:
-                layers = layer_losses(model, batch, run)
+        _check_plan(out, pair, config)
+        for number, (name, run) in enumerate(runs, start=1):
+            folder = out / f"{name}-seed-{run.seed}"
+            sink.note(f"run {number} of {len(runs)}: {name}, seed {run.seed}")
+            train_folder(dataset, make_stream(run.seed), run, out=folder, sink=sink)
+            curves[name, run.seed] = read_curve(folder)
+            sink.note(f"{name}, seed {run.seed}: loss {_final(curves[name, run.seed]):.4f}")
+        layers = _layers_after(out / f"{pair[0]}-seed-{seeds[0]}", make_stream(seeds[0]))
         result = judge(pair, seeds, curves, layers)
         tree = {**asdict(result), "config": to_dict(config)}
         write_atomic(out / "comparison.json", json.dumps(_plain(tree), indent=1).encode())
     return result
+
+
+def _runs_of(
+    config: TrainConfig, pair: tuple[Precision, Precision], seed: int
+) -> list[tuple[str, TrainConfig]]:
+    """The three runs of a seed. No step is skipped: a loss that is not finite is a result here."""
+    config = replace(
+        config,
+        seed=seed,
+        spike=replace(config.spike, z=0.0),
+        max_skipped_in_row=config.steps + 1,
+    )
+    candidate, baseline = pair
+    return [
+        ("nudged", replace(config, precision=baseline, nudge=NUDGE)),
+        (baseline, replace(config, precision=baseline)),
+        (candidate, replace(config, precision=candidate)),
+    ]
+
+
+def _check_plan(out: Path, pair: tuple[Precision, Precision], config: TrainConfig) -> None:
+    """Write down what this folder compares, or hold it to what it says already."""
+    path = out / "plan.json"
+    plan = {"pair": list(pair), "config": to_dict(config)}
+    if not path.exists():
+        write_atomic(path, json.dumps(plan, indent=1).encode())
+        return
+    different = differences(json.loads(path.read_bytes()), plan)
+    if different:
+        raise BadConfig(
+            "the folder holds another comparison: " + "; ".join(different),
+            where=str(path),
+            effect="nothing was trained",
+            fix="give the options of that comparison, another --out, or --fresh to move it aside",
+        )
+
+
+def read_curve(folder: Path) -> list[float]:
+    """The main loss of each step of a run; NaN where it was not finite."""
+    losses = [record["main_loss"] for record in JsonLines(folder / "metrics.jsonl").read()]
+    return [math.nan if loss is None else loss for loss in losses]
+
+
+def _layers_after(folder: Path, stream: Stream) -> tuple[LayerLoss, ...]:
+    """`layer_losses` of a finished run, on the rows behind its last ones."""
+    path = list_checkpoints(folder / "checkpoints")[0]
+    state = verify_checkpoint(path)
+    config = from_dict(TrainConfig, state["config"], where=str(path))
+    model = Transformer(config.model)
+    model.load_state_dict(load_weights(path))
+    stream.restore(state["loader"])
+    batch = stream.next(config.micro_batch_rows or config.batch_rows)
+    return layer_losses(model.to(config.device), batch, config)
 
 
 def judge(
@@ -229,60 +290,6 @@ def layer_losses(model: Transformer, batch: Batch, config: TrainConfig) -> tuple
         )
         for name, module in layers.items()
     )
-
-
-def _train(
-    name: str, config: TrainConfig, stream: Stream, out: Path, sink: Sink
-) -> tuple[Transformer, Batch, list[float]]:
-    """One run; its model, its last batch and its main losses."""
-    model = Transformer(config.model)
-    init_weights(model, config.seed)
-    if name == "nudged":
-        _nudge(model, config.seed)
-    model = model.to(config.device)
-    model.set_precision(config.precision)
-    optimizer = AdamW(model.named_parameters(), config.optimizer)
-    curve, tokens = [], 0
-    log = JsonLines(out / "losses.jsonl")
-    for step in range(config.steps):
-        values = knobs(config, step=step, tokens=tokens)
-        batch = stream.next(values.batch_rows)
-        result = train_step(model, optimizer, batch, values, config, NO_LIMITS)
-        tokens += result.n_tokens
-        curve.append(result.main_loss)
-        log.append(
-            {
-                "run": name,
-                "precision": config.precision,
-                "seed": config.seed,
-                "step": step + 1,
-                "main_loss": result.main_loss,
-                "grad_norm": result.grad_norm,
-                "skipped": result.skipped,
-            }
-        )
-        sink.advance(1, tokens=result.n_tokens)
-    return model, batch, curve
-
-
-@torch.no_grad()
-def _nudge(model: Transformer, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        parameter.mul_(1 + NUDGE * torch.randn(parameter.shape, generator=generator))
-
-
-def _make_room(out: Path, sink: Sink, *, fresh: bool) -> None:
-    if fresh and out.exists():
-        sink.note(f"earlier output moved to {set_aside(out)}")
-    make_folder(out)
-    if (out / "losses.jsonl").exists():
-        raise BadConfig(
-            "the folder holds losses of an earlier comparison",
-            where=str(out / "losses.jsonl"),
-            effect="nothing was started",
-            fix="give another --out, or --fresh to move it aside",
-        )
 
 
 def _window(n_steps: int) -> int:

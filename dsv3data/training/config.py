@@ -95,6 +95,7 @@ class TrainConfig:
     precision: Precision = "fp32"  # of linear layers and experts; the rest stays high
     device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0  # of the initial weights and of the order of rows
+    nudge: float = 0.0  # relative change of the initial weights: how much of a loss is noise?
     log_every: int = 10
     max_skipped_in_row: int = 3  # steps that could not be used before giving up
     ema_decay: float = 0.0  # of the weights' moving average in CPU memory; 0: none is kept
@@ -108,6 +109,7 @@ class TrainConfig:
         divides = micro == 0 or (micro > 0 and self.batch_rows % micro == 0)
         _require(divides, "micro_batch_rows", micro, f"0 or a divisor of {self.batch_rows}")
         self._check_batch_ramp()
+        _require(0 <= self.nudge < 1, "nudge", self.nudge, "in [0, 1)")
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
         self._check_optimizer()
         self._check_schedule()

@@ -26,6 +26,7 @@ from dsv3data.training.data import Dataset, Stream
 from dsv3data.training.ema import WeightAverage
 from dsv3data.training.loop import Run, train
 from dsv3data.training.metrics import mean_of
+from dsv3data.training.nudge import nudge_weights
 from dsv3data.training.optimizer import AdamW
 from dsv3data.training.schedule import planned_tokens
 from dsv3data.training.stop import StopRequest
@@ -98,16 +99,27 @@ def train_on(
     """`run_training` on data that is already open."""
     config = fit_to_data(config, dataset)
     check_device(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
     for line in describe(config):
         sink.note(line)
     if dry_run:
         return _nothing_trained(out)
-    if fresh and out.exists():
-        with OutputLock(out):  # refuse to move what another process is writing
-            pass
-        sink.note(f"earlier output moved to {set_aside(out)}")
+    if fresh:
+        move_aside(out, sink)
+    return train_folder(dataset, stream, config, out=out, sink=sink, strict=strict)
+
+
+def train_folder(
+    dataset: Dataset,
+    stream: Stream,
+    config: TrainConfig,
+    *,
+    out: Path,
+    sink: Sink,
+    strict: bool = False,
+) -> TrainResult:
+    """Train a fitted config from what `out` holds to its last step."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
     with StopRequest() as stop, OutputLock(out):
         meter = Meter()
         run = _prepare(dataset, stream, config, out, sink, strict=strict)
@@ -115,6 +127,18 @@ def train_on(
         train(run, stop)
         meter.advance(0, tokens=run.progress.tokens - tokens_before)
         return _summarise(run, meter)
+
+
+def move_aside(out: Path, sink: Sink) -> None:
+    """Rename earlier output, if there is any.
+
+    Raises:
+        EnvironmentFault: another process is writing it.
+    """
+    if out.exists():
+        with OutputLock(out):
+            pass
+        sink.note(f"earlier output moved to {set_aside(out)}")
 
 
 def fit_to_data(config: TrainConfig, dataset: Dataset) -> TrainConfig:
@@ -200,6 +224,7 @@ def _prepare(
     if progress is None:
         torch.manual_seed(config.seed)
         init_weights(model, config.seed)
+        nudge_weights(model, config.nudge, config.seed)
         if average is not None:
             average.restore(model.state_dict())
     else:

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from dsv3data.contracts.errors import BadConfig, EnvironmentFault
+from dsv3data.contracts.errors import BadConfig, EnvironmentFault, Stopped
 from dsv3data.contracts.progress import NullSink
 from dsv3data.kernels.measure import relative_error
 from dsv3data.model.transformer import Transformer
+from dsv3data.training import loop as loop_module
 from dsv3data.training.compare import Comparison, compare_precisions, judge, parse_pair
 from dsv3data.training.cross_entropy import head_cross_entropy, head_cross_entropy_reference
 from dsv3data.training.run import check_device
 from fake_training_data import FakeDataset, FakeStream
+from signal_at import signal_at_call
 from tiny_training import CONFIG, Notes, train_tiny
 
 
@@ -54,19 +56,40 @@ def test_fp8_follows_fp32_and_every_layer_is_looked_at(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "out" / "comparison.json").read_bytes())
     assert written["mean_difference"] == result.mean_difference
     assert written["config"]["steps"] == 4
-    lines = (tmp_path / "out" / "losses.jsonl").read_text().splitlines()
-    assert len(lines) == 3 * 2 * 4
+    folders = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
+    assert folders == {f"{run}-seed-{seed}" for run in ("nudged", "fp32", "fp8") for seed in (0, 1)}
     # Few steps of a small model: a nudge moves a gradient's last digits and hardly a loss.
     assert max(map(abs, result.noise)) < max(map(abs, result.differences))
-    records = [json.loads(line) for line in lines]
-    assert [r["run"] for r in records[::4]] == ["nudged", "fp32", "fp8"] * 2
-    assert records[0]["grad_norm"] != records[4]["grad_norm"]
-    assert records[0]["grad_norm"] == pytest.approx(records[4]["grad_norm"], rel=1e-4)
+    nudged, plain = (
+        json.loads((tmp_path / "out" / name / "metrics.jsonl").open().readline())["grad_norm"]
+        for name in ("nudged-seed-0", "fp32-seed-0")
+    )
+    assert nudged != plain
+    assert nudged == pytest.approx(plain, rel=1e-4)
 
 
-def test_the_same_comparison_gives_the_same_figures(tmp_path: Path) -> None:
-    first, second = compared(tmp_path / "a"), compared(tmp_path / "b")
-    assert first == second
+def test_a_stopped_comparison_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal comes in the second step of the second of three runs."""
+    whole = compared(tmp_path / "whole", n_seeds=1)
+    steps = signal_at_call(monkeypatch, loop_module, "train_step", 4 + 2)
+    with pytest.raises(Stopped, match="stopped by SIGTERM after step 2 of 4"):
+        compared(tmp_path / "out", n_seeds=1)
+    assert not (tmp_path / "out" / "comparison.json").exists()
+    resumed = compared(tmp_path / "out", n_seeds=1)
+    assert (resumed.differences, resumed.noise) == (whole.differences, whole.noise)
+    assert resumed.layers == whole.layers
+    assert len(steps) == 3 * 4  # no step of a finished run was made again
+    assert compared(tmp_path / "out", n_seeds=1).layers == whole.layers
+    assert len(steps) == 3 * 4
+
+
+def test_more_seeds_are_added_to_a_finished_comparison(tmp_path: Path) -> None:
+    first = compared(tmp_path / "out", n_seeds=1, steps=2)
+    both = compared(tmp_path / "out", n_seeds=2, steps=2)
+    assert both.differences[:1] == first.differences
+    assert both.layers == first.layers
 
 
 def test_bf16_is_compared_too(tmp_path: Path) -> None:
@@ -77,11 +100,11 @@ def test_bf16_is_compared_too(tmp_path: Path) -> None:
     assert written["seed_spread"] is None
 
 
-def test_an_earlier_comparison_is_not_mixed_in(tmp_path: Path) -> None:
+def test_another_comparison_is_not_mixed_in(tmp_path: Path) -> None:
     compared(tmp_path / "out", n_seeds=1, steps=1)
-    with pytest.raises(BadConfig, match="the folder holds losses of an earlier comparison"):
-        compared(tmp_path / "out", n_seeds=1, steps=1)
-    compared(tmp_path / "out", n_seeds=1, steps=1, fresh=True)
+    with pytest.raises(BadConfig, match=r"holds another comparison: config\.steps: 1 → 2"):
+        compared(tmp_path / "out", n_seeds=1, steps=2)
+    compared(tmp_path / "out", n_seeds=1, steps=2, fresh=True)
     assert (tmp_path / "out.1.old" / "comparison.json").exists()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from dsv3data.training import loop as loop_module
 from dsv3data.training import run as run_module
 from dsv3data.training.checkpoint import list_checkpoints, verify_checkpoint
 from fake_training_data import FakeStream
+from signal_at import signal_at_call
 from tiny_training import train_tiny
 
 # Calls during which the signal arrives, and the step that is then in the newest checkpoint.
@@ -24,17 +23,6 @@ MOMENTS = {
     "writing metrics": (loop_module, "step_record", 6, 6),
     "saving": (loop_module, "save_checkpoint", 1, 4),
 }
-
-
-def signal_at_call(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, call: int) -> None:
-    real, calls = getattr(module, name), iter(range(1, 10**6))
-
-    def interrupted(*args: Any, **kwargs: Any) -> Any:
-        if next(calls) == call:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(module, name, interrupted)
 
 
 @pytest.mark.parametrize(("module", "name", "call", "step"), MOMENTS.values(), ids=MOMENTS.keys())

@@ -71,6 +71,7 @@ def test_bad_values_are_named(changes: dict[str, Any], message: str) -> None:
         ({"batch_start_rows": 3}, "batch_start_rows must be from 0 to batch_rows"),
         ({"batch_rows": 8, "batch_start_rows": 2}, "batch_ramp_tokens must be above 0 with"),
         ({"batch_ramp_tokens": 5}, "batch_ramp_tokens must be above 0 with"),
+        ({"nudge": 1.0}, r"nudge must be in \[0, 1\)"),
         ({"ema_decay": 1.0}, r"ema_decay must be in \[0, 1\)"),
         ({"spike": SpikeConfig(z=-1)}, "spike.z must be 0"),
         ({"spike": SpikeConfig(window=3)}, "spike.window must be at least 4"),
@@ -99,6 +100,17 @@ def test_tiny_config_takes_its_sizes_from_the_data() -> None:
     filled = config.with_model(vocab_size=17_280, context=1024)
     assert filled.model == replace(config.model, vocab_size=17_280, context=1024)
     assert 4e6 < count_parameters(filled.model).total < 8e6
+
+
+def test_the_gate_has_every_part_and_fills_whole_tiles() -> None:
+    config = load_config(TrainConfig, CONFIGS / "gate.toml")
+    model = config.model
+    assert model.d_model % 128 == 0
+    assert min(model.n_dense_layers, model.n_moe_layers, model.mtp_depth) == 1
+    assert 1 < model.top_k_groups < model.n_groups
+    # Rows of 256 ids: the learning rate ends near its least.
+    tokens = config.steps * config.batch_rows * 256
+    assert learning_rate(config, step=config.steps, tokens=tokens) < 1e-5
 
 
 def test_671b_config_is_deepseek_v3() -> None:

@@ -13,6 +13,7 @@ from dsv3data_cli.options import PATH, config_options, output_options, writing_o
 from dsv3data_cli.output import Output, duration, quantity, table
 
 if TYPE_CHECKING:
+    from dsv3data.model.config import Precision
     from dsv3data.training.compare import Comparison
     from dsv3data.training.config import TrainConfig
     from dsv3data.training.run import TrainResult
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     "--compare",
     metavar="A,B",
     help="Train in two precisions from the same weights on the same rows, and judge the losses of "
-    "A by those of B: fp8,bf16 or, on a CPU, fp8,fp32.",
+    "A by those of B: fp8,bf16 or, on a CPU, fp8,fp32. Resumes run by run.",
 )
 @click.option(
     "--seeds",
@@ -60,13 +61,16 @@ def train(
     """
     require_torch()
     from dsv3data.contracts.config import load_config, to_dict
+    from dsv3data.training.compare import parse_pair
     from dsv3data.training.config import TrainConfig
     from dsv3data.training.run import run_training
 
     config = load_config(TrainConfig, config_file, overrides)
-    if compare is not None and not dry_run:
-        _compare(config, compare, seeds, data=data, out=out, fresh=fresh, output=output)
-        return
+    if compare is not None:
+        pair = parse_pair(compare)
+        if not dry_run:
+            _compare(config, pair, seeds, data=data, out=out, fresh=fresh, output=output)
+            return
     result = run_training(
         config,
         data=data,
@@ -86,7 +90,7 @@ def train(
 
 def _compare(
     config: TrainConfig,
-    pair: str,
+    pair: tuple[Precision, Precision],
     seeds: int,
     *,
     data: Path,
@@ -96,15 +100,14 @@ def _compare(
 ) -> None:
     from dsv3data.loader.packed_dataset import PackedDataset
     from dsv3data.loader.stream import SequenceStream
-    from dsv3data.training.compare import compare_precisions, parse_pair
+    from dsv3data.training.compare import compare_precisions
 
-    precisions = parse_pair(pair)
     dataset = PackedDataset.open(data)
     result = compare_precisions(
         dataset,
         lambda seed: SequenceStream(dataset, seed=seed),
         config,
-        precisions,
+        pair,
         n_seeds=seeds,
         out=out,
         sink=output.sink,
