@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,14 +28,19 @@ from dsv3data_tokenizer.merges import (
 from dsv3data_tokenizer.word_counts import count_words
 
 
-def train(texts: Sequence[str], *, vocab_size: int, scale: int = 1, **rules: int) -> Merges:
+def train(texts: Sequence[str], *, vocab_size: int, scale: int = 1, **rules: Any) -> Merges:
     table = count_words(text.encode() for text in texts)
     counts = table["count"].to_numpy() * scale
     return train_merges(table["word"], counts, vocab_size=vocab_size, **rules)
 
 
 def by_slow_twin(
-    texts: Sequence[str], *, vocab_size: int, min_frequency: int = 0, max_token_bytes: int = 0
+    texts: Sequence[str],
+    *,
+    vocab_size: int,
+    min_frequency: int = 0,
+    max_token_bytes: int = 0,
+    without: Set[bytes] = frozenset(),
 ) -> list[tuple[int, int]]:
     """The slow twin's pairs; asserts that no merge makes a string that another one has made."""
     first_ids = {bytes([value]): token for value, token in enumerate(byte_ids().tolist())}
@@ -44,6 +50,7 @@ def by_slow_twin(
         vocab_size=vocab_size,
         least=min_frequency,
         longest=max_token_bytes,
+        without=without,
     )
     assert [token for _, token in found] == list(range(FIRST_MERGE_ID, FIRST_MERGE_ID + len(found)))
     return [pair for pair, _ in found]
@@ -122,6 +129,33 @@ def test_real_text_of_five_megabytes_at_eight_thousand() -> None:
     assert np.array_equal(scaled.counts, merges.counts << 33)
 
 
+def test_barred_strings_never_become_tokens_and_all_else_is_the_twins() -> None:
+    chance = random.Random(12)
+    changed = 0
+    for _ in range(200):
+        texts = random_texts(chance)
+        free = train(texts, vocab_size=600)
+        made = free.token_bytes[FIRST_MERGE_ID:]
+        without = frozenset(chance.sample(made, chance.randrange(len(made) + 1)))
+        rules = {"vocab_size": chance.choice([280, 600]), "without": without | {b"never there"}}
+        merges = train(texts, **rules)
+        assert [tuple(pair) for pair in merges.pairs.tolist()] == by_slow_twin(texts, **rules)
+        assert without.isdisjoint(merges.token_bytes)
+        changed += merges.token_bytes != free.token_bytes
+    assert changed > 50
+
+
+def test_a_string_with_the_hash_of_a_barred_one_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = train(["banana bandana"], vocab_size=270)
+    # With this base all strings of the same last byte have one hash.
+    monkeypatch.setattr(merges_module.kernels, "HASH_BASE", 0)
+    again = train(["banana bandana"], vocab_size=270, without={b"xyza", b"xyzn", b"xyzb"})
+    assert again.token_bytes == usual.token_bytes
+    barred = train(["banana bandana"], vocab_size=270, without={b"an"})
+    assert b"an" not in barred.token_bytes
+    assert b"na" in barred.token_bytes
+
+
 def test_little_room_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The arrays grow and are compacted all the time."""
     texts = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py")]
@@ -138,6 +172,8 @@ def test_little_room_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merges_module, "_with_reserve", int)
     monkeypatch.setattr(merges_module, "_PAIRS_AT_FIRST", 1)
     assert np.array_equal(train(texts, vocab_size=1500).pairs, usual.pairs)
+    barred = frozenset(usual.token_bytes[FIRST_MERGE_ID::7])
+    assert barred.isdisjoint(train(texts, vocab_size=1500, without=barred).token_bytes)
     assert compactions > 100
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dsv3data_tokenizer.card import CARD_NAME, tokenizer_card
 from dsv3data_tokenizer.debias import DEBIAS_NAME, debias_json, debias_table
 from dsv3data_tokenizer.exports import TIKTOKEN_NAME, tiktoken_ranks
 from dsv3data_tokenizer.judge.vocabulary import vocabulary_shape
+from dsv3data_tokenizer.without import WITHOUT_NAME, without_lines
 
 CONFIG_NAME = "tokenizer_config.json"
 REPORT_NAME = "report.json"
@@ -28,8 +29,13 @@ def write_tokenizer_folder(
     plan: Mapping[str, Any],
     training_text: Mapping[str, Any],
     compression: Mapping[str, Any],
+    without: Set[bytes],
 ) -> dict[str, Any]:
-    """Publish all files of a tokenizer; the content of its report.json."""
+    """Publish all files of a tokenizer; the content of its report.json.
+
+    Args:
+        without: strings that might not become tokens; kept beside it, if there are any.
+    """
     report = {
         **vocabulary_shape(vocabulary),
         "sha256": vocabulary.sha256,
@@ -42,8 +48,12 @@ def write_tokenizer_folder(
         TIKTOKEN_NAME: tiktoken_ranks(vocabulary),
         DEBIAS_NAME: debias_json(debias_table(vocabulary), vocabulary),
         REPORT_NAME: (json.dumps(report, ensure_ascii=False, indent=2) + "\n").encode("utf-8"),
-        CARD_NAME: tokenizer_card(report, config=plan["tokenizer"]).encode("utf-8"),
     }
+    recipe = dict(plan["tokenizer"])
+    if without:
+        files[WITHOUT_NAME] = without_lines(without)
+        recipe["without"] = f"{len(without):,} strings, see {WITHOUT_NAME}"
+    files[CARD_NAME] = tokenizer_card(report, config=recipe).encode("utf-8")
     for name, data in files.items():
         write_atomic(out / name, data)
     manifest = Manifest(

@@ -25,9 +25,11 @@ SEPARATOR, HOLE = -1, -2
 # The scalars of a training run, int64, by their place in one array that kernels change. The NEW_
 # ones say how much room the next step may need beyond what is taken.
 TOKENS, PAIRS, HEAP, PLACES, THRESHOLD, LEAST, LONGEST, NEW_PAIRS, NEW_NODES, NEW_PLACES = range(10)
-N_SCALARS = 10
+# The pair that may be merged although its string has the hash of a barred one; none has key 0.
+ALLOWED = 10
+N_SCALARS = 11
 # Why `run` returned.
-PAUSED, FINISHED, NEEDS_ROOM = range(3)
+PAUSED, FINISHED, NEEDS_ROOM, MAY_BE_BARRED = range(4)
 
 # The weight of a place is looked for from the class of its block of 64 places on.
 BLOCK_SHIFT = 6
@@ -40,6 +42,7 @@ _AHEAD = 16
 _RIGHT_HALF = (1 << 32) - 1
 # SplitMix64's increment: odd, with well-spread bits.
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+HASH_BASE = 0xD1B54A32D192ED03
 _SLOT_SHIFT = np.uint64(24)
 
 
@@ -90,11 +93,23 @@ class Neighbours(NamedTuple):
     right_ids: NDArray[np.int64]
 
 
+class Barred(NamedTuple):
+    """Strings that may not become tokens. A string's hash is the polynomial of its bytes over
+    `HASH_BASE`, so that of a merge follows from those of its halves: `hashes` and the base to the
+    power of the length, `powers`, are uint64 [vocabulary] by id. `wanted`: hashes of the barred
+    strings, ascending. A hash only asks; the caller compares the bytes."""
+
+    hashes: NDArray[np.uint64]
+    powers: NDArray[np.uint64]
+    wanted: NDArray[np.uint64]
+
+
 class State(NamedTuple):
     """Everything. `lengths` are the bytes of each id, `places` is the arena of the lists."""
 
     corpus: Corpus
     lengths: NDArray[np.int64]
+    barred: Barred
     pairs: Pairs
     heap: Heap
     neighbours: Neighbours
@@ -122,14 +137,36 @@ def run(state: State, out: NDArray[np.int64], made: int, vocab_size: int) -> tup
         if heap.counts[0] != count:
             _renew_top(pairs, heap, scalars)
             continue
+        key = pairs.keys[pair]
+        if key != scalars[ALLOWED] and _may_be_barred(state.barred, key):
+            return made, MAY_BE_BARRED
         if not _has_room(state, pairs.lengths[pair]):
             return made, NEEDS_ROOM
         _remove_top(heap, scalars)
-        key = pairs.keys[pair]
         out[made, 0], out[made, 1], out[made, 2] = key >> 32, key & _RIGHT_HALF, count
         made += 1
         _merge(state, pair)
     return made, PAUSED
+
+
+@compiled
+def bar_first(state: State) -> None:
+    """The pair at the top is never merged."""
+    _remove_top(state.heap, state.scalars)
+
+
+@compiled
+def _may_be_barred(barred: Barred, key: int) -> bool:
+    if len(barred.wanted) == 0:
+        return False
+    merged = _merged_hash(barred, key >> 32, key & _RIGHT_HALF)
+    place = np.searchsorted(barred.wanted, merged)
+    return bool(place < len(barred.wanted) and barred.wanted[place] == merged)
+
+
+@compiled
+def _merged_hash(barred: Barred, left: int, right: int) -> np.uint64:
+    return np.uint64(barred.hashes[left] * barred.powers[right] + barred.hashes[right])
 
 
 # The queue.
@@ -239,6 +276,8 @@ def _merge(state: State, pair: int) -> None:
     new = scalars[TOKENS]
     scalars[TOKENS] += 1
     state.lengths[new] = state.lengths[left] + state.lengths[right]
+    state.barred.hashes[new] = _merged_hash(state.barred, left, right)
+    state.barred.powers[new] = state.barred.powers[left] * state.barred.powers[right]
     start = pairs.starts[pair]
     n_merged, n_left, n_right, twin_weight, twins = _replace(
         state.corpus,

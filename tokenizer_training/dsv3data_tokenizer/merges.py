@@ -17,7 +17,7 @@ also inside one giant word. Memory: about 10 bytes a byte of unique words, and 7
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -35,6 +35,7 @@ from dsv3data_tokenizer.word_counts import offsets_and_bytes
 
 FIRST_BYTE_ID = len(special_tokens.IN_VOCABULARY)
 FIRST_MERGE_ID = FIRST_BYTE_ID + 256
+_MASK = (1 << 64) - 1
 _MERGES_AT_ONCE = 1000
 _PAIRS_AT_FIRST = 1 << 20
 
@@ -66,6 +67,7 @@ def train_merges(
     vocab_size: int,
     min_frequency: int = 0,
     max_token_bytes: int = 0,
+    without: Set[bytes] = frozenset(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Merges:
     """Merges for a vocabulary of up to `vocab_size` ids, control tokens and bytes included.
@@ -75,6 +77,8 @@ def train_merges(
         counts: int64 [W], occurrences of each, at least 1; no pair's sum may reach 2^63.
         min_frequency: a pair seen less often is not merged.
         max_token_bytes: nor is one that makes a longer token; 0 for no limit.
+        without: nor is one that makes one of these strings. A merge that a limit forbids stays
+            undone everywhere, and what follows is counted without it.
         progress: called with (ids so far, vocab_size) every thousand merges and at the end.
     """
     trainer = _Trainer(
@@ -83,6 +87,7 @@ def train_merges(
         vocab_size=vocab_size,
         least=max(1, min_frequency),
         longest=max_token_bytes or np.iinfo(np.int64).max,
+        without=without,
     )
     parts = []
     finished = False
@@ -95,7 +100,7 @@ def train_merges(
     return Merges(
         pairs=rows[:, :2].astype(np.int32),
         counts=rows[:, 2].copy(),
-        token_bytes=_token_bytes(rows),
+        token_bytes=tuple(trainer.token_bytes),
     )
 
 
@@ -122,15 +127,6 @@ def byte_ids() -> NDArray[np.int64]:
     return ids
 
 
-def _token_bytes(rows: NDArray[np.int64]) -> tuple[bytes, ...]:
-    tokens = [b""] * FIRST_MERGE_ID
-    for value, token in enumerate(byte_ids().tolist()):
-        tokens[token] = bytes([value])
-    for left, right, _ in rows.tolist():
-        tokens.append(tokens[left] + tokens[right])
-    return tuple(tokens)
-
-
 class _Trainer:
     """The state of one training run; kernels do the work, this class gives them room."""
 
@@ -142,8 +138,11 @@ class _Trainer:
         vocab_size: int,
         least: int,
         longest: int,
+        without: Set[bytes],
     ) -> None:
         self._vocab_size = vocab_size
+        self._without = without
+        self.token_bytes = _byte_tokens()
         most_tokens = max(vocab_size, FIRST_MERGE_ID)
         corpus = _lay_out(words, counts)
         weights, numbers = np.zeros((2, 256, 256), dtype=np.int64)
@@ -153,6 +152,7 @@ class _Trainer:
         self._state = kernels.State(
             corpus=corpus,
             lengths=np.zeros(most_tokens, dtype=np.int64),
+            barred=_barred(without, most_tokens),
             pairs=_empty_pairs(n_pairs),
             heap=_empty_heap(n_pairs),
             neighbours=kernels.Neighbours(*np.zeros((6, most_tokens), dtype=np.int64)),
@@ -177,10 +177,26 @@ class _Trainer:
         out = np.empty((_MERGES_AT_ONCE, 3), dtype=np.int64)
         made = 0
         while True:
-            made, reason = kernels.run(self._state, out, made, self._vocab_size)
-            if reason != kernels.NEEDS_ROOM:
+            before = made
+            made, reason = kernels.run(self._state, out, before, self._vocab_size)
+            for left, right, _ in out[before:made].tolist():
+                self.token_bytes.append(self.token_bytes[left] + self.token_bytes[right])
+            if reason == kernels.NEEDS_ROOM:
+                self._make_room()
+            elif reason == kernels.MAY_BE_BARRED:
+                self._bar_or_allow_first()
+            else:
                 return out[:made], reason == kernels.FINISHED
-            self._make_room()
+
+    def _bar_or_allow_first(self) -> None:
+        """The first pair's string has the hash of a barred one: compare the bytes."""
+        state = self._state
+        key = int(state.pairs.keys[state.heap.pairs[0]])
+        left, right = key >> 32, key & 0xFFFFFFFF
+        if self.token_bytes[left] + self.token_bytes[right] in self._without:
+            kernels.bar_first(state)
+        else:
+            state.scalars[kernels.ALLOWED] = key
 
     def _make_room(self) -> None:
         """Drop what is dead, then grow what is short of the next step's needs."""
@@ -193,6 +209,30 @@ class _Trainer:
             heap=kernels.Heap(*(_grown(column, n_nodes) for column in state.heap)),
             places=_grown(state.places, n_places),
         )
+
+
+def _byte_tokens() -> list[bytes]:
+    """The bytes of the ids before the first merge."""
+    tokens = [b""] * FIRST_MERGE_ID
+    for value, token in enumerate(byte_ids().tolist()):
+        tokens[token] = bytes([value])
+    return tokens
+
+
+def _barred(without: Set[bytes], n_tokens: int) -> kernels.Barred:
+    hashes, powers = np.zeros((2, n_tokens), dtype=np.uint64)
+    # A byte counts as its value and one, so that no string hashes as itself behind NULs.
+    hashes[byte_ids()] = np.arange(1, 257, dtype=np.uint64)
+    powers[FIRST_BYTE_ID:FIRST_MERGE_ID] = kernels.HASH_BASE
+    wanted = sorted({_hash(string) for string in without})
+    return kernels.Barred(hashes, powers, np.array(wanted, dtype=np.uint64))
+
+
+def _hash(string: bytes) -> int:
+    value = 0
+    for byte in string:
+        value = (value * kernels.HASH_BASE + byte + 1) & _MASK
+    return value
 
 
 def _lay_out(words: pa.Array | pa.ChunkedArray, counts: NDArray[np.int64]) -> kernels.Corpus:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from functools import cache
 from itertools import pairwise
 
@@ -40,6 +40,7 @@ def merges(
     vocab_size: int,
     least: int = 0,
     longest: int = 0,
+    without: Set[bytes] = frozenset(),
 ) -> list[tuple[Pair, int]]:
     """(pair, new id) in the order Hugging Face's trainer finds them.
 
@@ -52,6 +53,7 @@ def merges(
         first_ids: ids of the single bytes; `vocab_size` counts ids from 0.
         least: a pair seen less often is not merged.
         longest: nor is one that makes a token of more bytes; 0 for no limit.
+        without: nor is one that makes one of these strings.
     """
     ids = dict(first_ids)
     strings = {number: string for string, number in ids.items()}
@@ -75,7 +77,7 @@ def merges(
         if -negative < max(1, least):
             break
         string = strings[pair[0]] + strings[pair[1]]
-        if longest and len(string) > longest:
+        if (longest and len(string) > longest) or string in without:
             continue
         new_id = ids.setdefault(string, next_id)
         if new_id == next_id:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from dsv3data_tokenizer.judge.compression import compression
 from dsv3data_tokenizer.ladder import cut_vocabulary
 from dsv3data_tokenizer.merges import bpe_tokenizer, train_merges
 from dsv3data_tokenizer.text_sample import merge_samples
+from dsv3data_tokenizer.without import without_record
 from dsv3data_tokenizer.word_counts import counts_of, merge_counts, read_counts
 
 # Raised when the same counts and config would give another tokenizer than before.
@@ -60,6 +61,14 @@ class _Words:
     samples: tuple[Path, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    """What the words are merged by."""
+
+    config: TokenizerTrainConfig
+    without: Set[bytes]
+
+
 def train_tokenizer(
     inputs: Sequence[Path],
     *,
@@ -70,6 +79,7 @@ def train_tokenizer(
     memory_bytes: int = 4 << 30,
     from_counts: bool = False,
     ladder: Sequence[int] = (),
+    without: Set[bytes] = frozenset(),
     fresh: bool = False,
 ) -> TokenizerResult:
     """Train on the documents below `inputs`; the folder appears complete or not at all.
@@ -81,6 +91,7 @@ def train_tokenizer(
         workers, memory_bytes: of the counting phase; neither reaches a byte of the result.
         from_counts: `inputs` are folders of `dsv3data tokenizer count`, which add up.
         ladder: sizes of smaller vocabularies to cut from the same merges, into OUT-SIZE.
+        without: strings that may not become tokens.
 
     Raises:
         BadInput: no documents, or too few distinct pairs for the vocabulary.
@@ -98,14 +109,15 @@ def train_tokenizer(
             words = _given_words(inputs, ledger.folder)
         else:
             words = _count(inputs, ledger.folder, config, workers, memory_bytes, sink)
-        plan = _plan(config, words)
+        recipe = _Recipe(config=config, without=without)
+        plan = _plan(recipe, words)
         if not (out / MANIFEST_NAME).is_file():
             ledger.forget_plan()  # of a run that was refused or killed
         ledger.open_plan(plan)
         result = _finished(out) or _publish(
-            _merge(words, config, sink), words, out, config, plan, sink
+            _merge(words, recipe, sink), words, out, recipe, plan, sink
         )
-        _cut_ladder(result, ladder, words, config, sink)
+        _cut_ladder(result, ladder, words, recipe, sink)
         return result
 
 
@@ -160,12 +172,15 @@ def _given_words(folders: Sequence[Path], work: Path) -> _Words:
     return _Words(path=work / COUNTS_NAME, roots=roots, counts=counts, samples=samples)
 
 
-def _plan(config: TokenizerTrainConfig, words: _Words) -> dict[str, Any]:
-    return {
+def _plan(recipe: _Recipe, words: _Words) -> dict[str, Any]:
+    plan = {
         "code_format": CODE_FORMAT,
-        "tokenizer": to_dict(config),
+        "tokenizer": to_dict(recipe.config),
         "word_counts_roots": list(words.roots),
     }
+    if recipe.without:
+        plan["without"] = without_record(recipe.without)
+    return plan
 
 
 def _finished(out: Path) -> TokenizerResult | None:
@@ -179,8 +194,9 @@ def _finished(out: Path) -> TokenizerResult | None:
     return TokenizerResult(out=out, sha256=manifest.tokenizer.sha256, report=report, reused=True)
 
 
-def _merge(words: _Words, config: TokenizerTrainConfig, sink: Sink) -> bytes:
+def _merge(words: _Words, recipe: _Recipe, sink: Sink) -> bytes:
     """tokenizer.json of the trained tokenizer."""
+    config = recipe.config
     sink.phase("merge pairs", total=config.vocab_size, unit="entries")
     table: pa.Table = read_counts(words.path)
     merges = train_merges(
@@ -189,6 +205,7 @@ def _merge(words: _Words, config: TokenizerTrainConfig, sink: Sink) -> bytes:
         vocab_size=config.vocab_size,
         min_frequency=config.min_frequency,
         max_token_bytes=config.max_token_bytes,
+        without=recipe.without,
         progress=_Progress(sink),
     )
     reached = merges.vocab_size
@@ -219,19 +236,24 @@ def _publish(
     data: bytes,
     words: _Words,
     out: Path,
-    config: TokenizerTrainConfig,
+    recipe: _Recipe,
     plan: Mapping[str, Any],
     sink: Sink,
 ) -> TokenizerResult:
     sink.phase(f"report {out.name}")
     vocabulary = parse_vocabulary(data, where="the trained tokenizer")
-    texts = merge_samples(words.samples, limit_bytes=config.report_bytes).texts()
+    texts = merge_samples(words.samples, limit_bytes=recipe.config.report_bytes).texts()
     figures = {
         domain: {**asdict(figure), "bytes_per_token": round(figure.bytes_per_token, 4)}
         for domain, figure in compression(vocabulary, texts, note=sink.note).items()
     }
     report = write_tokenizer_folder(
-        out, vocabulary, plan=plan, training_text=words.counts, compression=figures
+        out,
+        vocabulary,
+        plan=plan,
+        training_text=words.counts,
+        compression=figures,
+        without=recipe.without,
     )
     return TokenizerResult(out=out, sha256=vocabulary.sha256, report=report, reused=False)
 
@@ -240,7 +262,7 @@ def _cut_ladder(
     result: TokenizerResult,
     sizes: Sequence[int],
     words: _Words,
-    config: TokenizerTrainConfig,
+    recipe: _Recipe,
     sink: Sink,
 ) -> None:
     """Smaller vocabularies from the same merges, each a tokenizer folder OUT-SIZE of its own."""
@@ -248,7 +270,7 @@ def _cut_ladder(
     for size in sizes:
         out = result.out.with_name(f"{result.out.name}-{size}")
         rung = cut_vocabulary(data, size)
-        cut = replace(config, vocab_size=size)
+        cut = replace(recipe, config=replace(recipe.config, vocab_size=size))
         plan = {**_plan(cut, words), "cut_from": result.sha256}
         with OutputLock(out):
             Ledger(out).open_plan(plan)

@@ -56,6 +56,14 @@ def _sizes(context: click.Context, option: click.Parameter, value: str | None) -
     help="Also cut smaller vocabularies, e.g. 32000,64000, into OUT-32000 and OUT-64000.",
 )
 @click.option(
+    "--without",
+    "without_files",
+    multiple=True,
+    type=PATH,
+    metavar="FILE",
+    help="Strings that may not become tokens, as `tokenizer report --junk` lists them.",
+)
+@click.option(
     "--counts",
     "from_counts",
     is_flag=True,
@@ -70,6 +78,7 @@ def _sizes(context: click.Context, option: click.Parameter, value: str | None) -
 def train(
     inputs: tuple[Path, ...],
     from_counts: bool,
+    without_files: tuple[Path, ...],
     ladder: tuple[int, ...],
     workers: int,
     memory_bytes: int,
@@ -90,6 +99,7 @@ def train(
     from dsv3data_tokenizer.config import TokenizerTrainConfig
     from dsv3data_tokenizer.forecast import forecast
     from dsv3data_tokenizer.train import train_tokenizer
+    from dsv3data_tokenizer.without import read_without
 
     reading = as_overrides(take(given, READING), prefix="read.")
     config = load_config(
@@ -110,6 +120,7 @@ def train(
         memory_bytes=memory_bytes,
         from_counts=from_counts,
         ladder=ladder,
+        without=read_without(without_files),
         fresh=fresh,
     )
     tree = {

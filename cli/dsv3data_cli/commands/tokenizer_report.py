@@ -33,6 +33,16 @@ def _named(text: str) -> tuple[str, Path]:
     return ("", Path(text)) if not separator or Path(text).exists() else (name, Path(path))
 
 
+def _kinds(context: click.Context, option: click.Parameter, value: str) -> tuple[str, ...]:
+    from dsv3data_tokenizer.judge.junk import KINDS
+
+    kinds = tuple(value.split(","))
+    if set(kinds) <= set(KINDS):
+        return kinds
+    problem = f"{value!r} is not some of {', '.join(KINDS)}, with commas"
+    raise click.BadParameter(problem, ctx=context, param=option)
+
+
 @click.command("report", short_help="Judge a tokenizer on documents.")
 @click.argument("folder", type=PATH)
 @click.argument("inputs", nargs=-1, required=True, type=PATH)
@@ -51,6 +61,20 @@ def _named(text: str) -> tuple[str, Path]:
     show_default=True,
     help="Megabytes of each domain that are encoded.",
 )
+@click.option(
+    "--junk",
+    "junk_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also list junk candidates, for `tokenizer train --without` once you have read them.",
+)
+@click.option(
+    "--junk-kinds",
+    callback=_kinds,
+    default="over_long,single_source",
+    show_default=True,
+    metavar="KINDS",
+    help="What to list: over_long, single_source (one document), unused (never in the sample).",
+)
 @click.option("--language-key", default="", help="Field that holds the language.")
 @reading_options
 @output_options
@@ -60,6 +84,8 @@ def report(
     against: tuple[tuple[str, Path], ...],
     html: Path | None,
     sample_mb: float,
+    junk_file: Path | None,
+    junk_kinds: tuple[str, ...],
     language_key: str,
     output: Output,
     **given: Any,
@@ -75,6 +101,7 @@ def report(
     from dsv3data.io.sources import ReadOptions
     from dsv3data_tokenizer.judge.judge import judge_tokenizer
     from dsv3data_tokenizer.judge.page import report_page
+    from dsv3data_tokenizer.without import json_lines
 
     tree = judge_tokenizer(
         folder,
@@ -84,13 +111,18 @@ def report(
         against=against,
         sample_bytes=max(1, round(sample_mb * 1e6)),
         language_key=language_key,
+        junk=junk_kinds if junk_file else (),
     )
+    if junk_file is not None:
+        write_atomic(junk_file, json_lines(tree["junk"]))
     if html is not None:
         write_atomic(html, report_page(tree).encode("utf-8"))
-    output.result(tree, lambda console: _render(console, tree, html))
+    output.result(tree, lambda console: _render(console, tree, html, junk_file))
 
 
-def _render(console: Console, tree: Mapping[str, Any], html: Path | None) -> None:
+def _render(
+    console: Console, tree: Mapping[str, Any], html: Path | None, junk_file: Path | None
+) -> None:
     sample, figures = tree["sample"], tree["compression"]
     console.print(
         f"{sample['documents']:,} documents, {quantity(sample['bytes'], 'B')}, "
@@ -107,6 +139,9 @@ def _render(console: Console, tree: Mapping[str, Any], html: Path | None) -> Non
         console.print(printable(f"{tokenizer['sha256']} {tokenizer['name']}"), soft_wrap=True)
     if html is not None:
         console.print(f"page: {printable(str(html))}", soft_wrap=True)
+    if junk_file is not None:
+        found = f"{len(tree['junk']):,} junk candidates"
+        console.print(f"{found}: {printable(str(junk_file))}", soft_wrap=True)
 
 
 def _compression(

@@ -18,6 +18,7 @@ from dsv3data_tokenizer.judge.bootstrap import CONFIDENCE, RESAMPLES
 from dsv3data_tokenizer.judge.compression import compare
 from dsv3data_tokenizer.judge.contender import Contender, load_contender, parse_contender
 from dsv3data_tokenizer.judge.growth import ladder_sizes, parents_of, tokens_at
+from dsv3data_tokenizer.judge.junk import junk_rows
 from dsv3data_tokenizer.judge.measures import (
     TextMeasures,
     TokenMeasures,
@@ -43,6 +44,7 @@ def judge_tokenizer(
     against: Sequence[tuple[str, Path]] = (),
     sample_bytes: int = SAMPLE_BYTES,
     language_key: str = "",
+    junk: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything that the report shows, as plain values; no clock, no machine.
 
@@ -52,6 +54,7 @@ def judge_tokenizer(
             name it is called after its folder or file.
         sample_bytes: text of each domain that is encoded, at most.
         language_key: field that holds a document's language; empty: there is none.
+        junk: kinds of junk candidates to list whole.
 
     Raises:
         BadInput: a tokenizer or the documents cannot be used.
@@ -88,6 +91,7 @@ def judge_tokenizer(
             **vocabulary_use(vocabulary, measures[0], sample.documents),
         },
         "worst_documents": _worst(sample, texts, measures[0]),
+        "junk": junk_rows(vocabulary, measures[0], sample.documents, junk),
     }
 
 

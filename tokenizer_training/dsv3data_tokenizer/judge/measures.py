@@ -58,6 +58,12 @@ class TokenMeasures:
     documents_with: Counts
     a_document_with: Counts
 
+    @property
+    def uses(self) -> Counts:
+        """Occurrences in all domains, int64 [ids]."""
+        counts: Counts = np.sum(list(self.use.values()), axis=0)
+        return counts
+
 
 def measure_texts(documents: Sequence[SampledDocument]) -> TextMeasures:
     """Sizes of the documents."""

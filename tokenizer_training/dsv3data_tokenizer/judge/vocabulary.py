@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from dsv3data.encoding.debias import punctuation_break_ids
 from dsv3data.encoding.vocabulary import Vocabulary
+from dsv3data_tokenizer.judge.junk import (
+    OVER_LONG,
+    SINGLE_SOURCE,
+    UNUSED,
+    junk_ids,
+    merged_ids,
+    place_of,
+)
 from dsv3data_tokenizer.judge.measures import TokenMeasures
 from dsv3data_tokenizer.judge.sample import SampledDocument
 
-# A token longer than this is a rule of dashes, a run of blanks, or text that stood somewhere often.
-OVER_LONG_CHARACTERS = 32
-# So often in one document and in no other: a token of that document, not of the language.
-SINGLE_SOURCE_OCCURRENCES = 8
 _SHOWN = 20
 
 
@@ -34,39 +38,23 @@ def vocabulary_shape(vocabulary: Vocabulary) -> dict[str, Any]:
 def vocabulary_use(
     vocabulary: Vocabulary, measures: TokenMeasures, documents: Sequence[SampledDocument]
 ) -> dict[str, Any]:
-    """Longest, rarest and unused tokens, and junk candidates, among the ids that merges made.
-
-    Junk candidates are to be looked at, not proven bad: over-long tokens, tokens of a single
-    document, and tokens that the sample never uses. The lowest unused ids say most, since they were
-    learned first: strings that now occur only inside of longer tokens.
-    """
-    counts: NDArray[np.int64] = np.sum(list(measures.use.values()), axis=0)
-    lengths = vocabulary.byte_lengths[: vocabulary.vocab_size].astype(np.int64)
-    merged = np.flatnonzero(lengths > 1)
-    show = _Show(vocabulary, counts)
+    """Longest and rarest tokens, and junk candidates, among the ids that merges made."""
+    counts = measures.uses
+    merged = merged_ids(vocabulary)
     used = merged[counts[merged] > 0]
-    unused = merged[counts[merged] == 0]
-    single = used[
-        (measures.documents_with[used] == 1) & (counts[used] >= SINGLE_SOURCE_OCCURRENCES)
-    ]
-    over_long = [
-        int(token)
-        for token in merged[lengths[merged] > OVER_LONG_CHARACTERS]
-        if len(vocabulary.token_bytes[token].decode("utf-8", "replace")) > OVER_LONG_CHARACTERS
-    ]
+    show = _Show(vocabulary, counts)
+    junk = junk_ids(vocabulary, measures)
+    single = show.rows(_first(junk[SINGLE_SOURCE], -counts[junk[SINGLE_SOURCE]]))
+    shown = {
+        UNUSED: show.rows(junk[UNUSED][:_SHOWN]),
+        OVER_LONG: show.rows(junk[OVER_LONG][:_SHOWN]),
+        SINGLE_SOURCE: [row | place_of(row["id"], measures, documents) for row in single],
+    }
     return {
         "merged_ids": len(merged),
-        "longest": show.rows(_first(merged, -lengths[merged])),
+        "longest": show.rows(_first(merged, -vocabulary.byte_lengths[merged].astype(np.int64))),
         "rarest": show.rows(_first(used, counts[used])),
-        "unused": {"count": len(unused), "tokens": show.rows(unused[:_SHOWN])},
-        "over_long": {"count": len(over_long), "tokens": show.rows(over_long[:_SHOWN])},
-        "single_source": {
-            "count": len(single),
-            "tokens": [
-                row | _place(documents[measures.a_document_with[row["id"]]])
-                for row in show.rows(_first(single, -counts[single]))
-            ],
-        },
+        **{kind: {"count": len(junk[kind]), "tokens": rows} for kind, rows in shown.items()},
     }
 
 
@@ -93,11 +81,3 @@ def _first(tokens: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.in
     """The tokens with the smallest values of `order`, then the smallest ids."""
     first: NDArray[np.int64] = tokens[np.lexsort((tokens, order))[:_SHOWN]]
     return first
-
-
-def _place(document: SampledDocument) -> dict[str, Any]:
-    return {
-        "source": document.source,
-        "position": document.position,
-        "domain": document.domain,
-    }
