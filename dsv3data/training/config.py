@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dsv3data.contracts.errors import BadConfig
+from dsv3data.loader.mixture import Stage
 from dsv3data.model.config import ModelConfig, Precision
 
 
@@ -69,6 +70,14 @@ class SpikeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which rows come, and how they are read."""
+
+    stages: tuple[Stage, ...] = ()  # shares of domains over the run; none: every row once an epoch
+    prefetch: int = 2  # batches that a thread reads ahead; 0: none
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """A checkpoint every so many steps and at the end; only the newest `keep` stay."""
 
@@ -86,6 +95,7 @@ class TrainConfig:
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     mtp: MTPConfig = field(default_factory=MTPConfig)
     spike: SpikeConfig = field(default_factory=SpikeConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     steps: int = 100
     batch_rows: int = 2
@@ -116,6 +126,7 @@ class TrainConfig:
         self._check_losses()
         _require(self.spike.z >= 0, "spike.z", self.spike.z, "0 (off) or more")
         _require(self.spike.window >= 4, "spike.window", self.spike.window, "at least 4")
+        _require(self.data.prefetch >= 0, "data.prefetch", self.data.prefetch, "0 (off) or more")
         for name in ("every", "keep"):
             value = getattr(self.checkpoint, name)
             _require(value >= 1, f"checkpoint.{name}", value, "at least 1")

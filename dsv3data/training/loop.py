@@ -21,7 +21,6 @@ from dsv3data.training.guards import GUARDED_STEPS, check_first_steps
 from dsv3data.training.loss import target_bytes
 from dsv3data.training.metrics import (
     JsonLines,
-    Stopwatch,
     bits_per_byte,
     clock,
     finite_or_none,
@@ -80,9 +79,9 @@ def train(run: Run, stop: StopRequest) -> None:
     run.sink.phase("train", total=config.steps - progress.step, unit="step")
     while progress.step < config.steps and stop.signal_name is None:
         values = knobs(config, step=progress.step, tokens=progress.tokens)
-        watch = Stopwatch()
+        waiting = Meter()
         batch = run.stream.next(values.batch_rows)
-        data_wait_s = watch.lap()
+        data_wait_s = waiting.seconds
         limits = step_limits(progress.recent, config.spike)
         result = train_step(run.model, run.optimizer, batch, values, config, limits)
         if not result.skipped and progress.step < started_at + GUARDED_STEPS:
@@ -159,11 +158,15 @@ def step_record(
 
 
 def step_line(run: Run, record: dict[str, Any]) -> str:
-    """`step 40/200  loss 7.12  bpb 2.31  lr 1.2e-03  tok/s 5,210  load 1.42  ETA 1:03`."""
+    """`step 4/20  loss 7.12  bpb 2.31  lr 1.2e-03  tok/s 5,210  wait 0.3 ms  load 1.42  ETA 1:03`
+
+    wait is the step's for its rows, load that of the fullest expert over the mean.
+    """
     return (
         f"step {run.progress.step}/{run.config.steps}  loss {record['main_loss']:.2f}  "
         f"bpb {record['bits_per_byte']:.2f}  lr {record['lr']:.1e}  "
-        f"tok/s {record['tokens_per_s']:,.0f}  load {record['max_violation'] + 1:.2f}  "
+        f"tok/s {record['tokens_per_s']:,.0f}  wait {1000 * record['data_wait_s']:.1f} ms  "
+        f"load {record['max_violation'] + 1:.2f}  "
         f"ETA {clock(run.meter.remaining_seconds() or 0)}"
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,18 +44,6 @@ class JsonLines:
         if self.path.exists():
             kept = [json.dumps(record) for record in self.read() if record["step"] <= step]
             write_atomic(self.path, "".join(line + "\n" for line in kept).encode())
-
-
-class Stopwatch:
-    """Seconds since made or last read, from a clock that never goes back."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-
-    def lap(self) -> float:
-        now = time.monotonic()
-        seconds, self._started = now - self._started, now
-        return seconds
 
 
 def bits_per_byte(main_loss: float, n_targets: int, n_bytes: int) -> float:

@@ -17,6 +17,8 @@ from dsv3data.contracts.progress import Sink
 from dsv3data.io.atomic import set_aside, write_atomic
 from dsv3data.io.lock import OutputLock
 from dsv3data.kernels.dispatch import backend_of, operations
+from dsv3data.loader.packed_dataset import PackedDataset
+from dsv3data.loader.stream import SequenceStream
 from dsv3data.model.accounting import count_parameters, flop_per_token, training_bytes
 from dsv3data.model.init import init_weights
 from dsv3data.model.transformer import Transformer
@@ -28,6 +30,7 @@ from dsv3data.training.loop import Run, train
 from dsv3data.training.metrics import mean_of
 from dsv3data.training.nudge import nudge_weights
 from dsv3data.training.optimizer import AdamW
+from dsv3data.training.read_ahead import read_ahead
 from dsv3data.training.schedule import planned_tokens
 from dsv3data.training.stop import StopRequest
 
@@ -67,22 +70,19 @@ def run_training(
         strict: stop at a damaged checkpoint instead of falling back to an older one.
         dry_run: build and describe the model, write and train nothing.
     """
-    # Imported here, so that training on other streams needs no loader.
-    from dsv3data.loader.packed_dataset import PackedDataset
-    from dsv3data.loader.stream import SequenceStream
-
     dataset = PackedDataset.open(data)
-    stream = SequenceStream(dataset, seed=config.seed)
-    return train_on(
-        dataset,
-        stream,
-        config,
-        out=out,
-        sink=sink,
-        fresh=fresh,
-        strict=strict,
-        dry_run=dry_run,
-    )
+    stream = SequenceStream(dataset, seed=config.seed, stages=config.data.stages)
+    with read_ahead(stream, config.data.prefetch) as ahead:
+        return train_on(
+            dataset,
+            ahead,
+            config,
+            out=out,
+            sink=sink,
+            fresh=fresh,
+            strict=strict,
+            dry_run=dry_run,
+        )
 
 
 def train_on(

@@ -83,7 +83,7 @@ def test_a_person_reads_sizes_and_a_line_every_few_steps(tmp_path: Path) -> None
     step_lines = [line for line in notes.lines if line.startswith("step ") and "loss" in line]
     assert [line.split()[1] for line in step_lines] == ["4/8", "8/8"]
     assert "ETA 0:00" in step_lines[-1]
-    assert all(word in step_lines[0] for word in ("bpb", "lr", "tok/s", "load"))
+    assert all(word in step_lines[0] for word in ("bpb", "lr", "tok/s", "wait", "load"))
 
 
 def test_dry_run_describes_and_writes_nothing(tmp_path: Path) -> None:

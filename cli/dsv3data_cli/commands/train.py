@@ -105,7 +105,7 @@ def _compare(
     dataset = PackedDataset.open(data)
     result = compare_precisions(
         dataset,
-        lambda seed: SequenceStream(dataset, seed=seed),
+        lambda seed: SequenceStream(dataset, seed=seed, stages=config.data.stages),
         config,
         pair,
         n_seeds=seeds,
