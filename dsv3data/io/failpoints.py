@@ -1,7 +1,8 @@
-"""Named places where a test can kill the process, as a power cut would.
+"""Named places where a test can kill the process, as a power cut would, or find it in its work.
 
 `DSV3DATA_FAILPOINT=name` (or `name@3` for the third visit) makes `failpoint(name)` send SIGKILL to
-its own process. Unset, the cost is one dictionary look-up.
+its own process; `name@3:STOP` sends SIGSTOP instead, so that it holds still there until SIGCONT.
+Unset, the cost is one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ _visits: Counter[str] = Counter()
 
 
 def failpoint(name: str) -> None:
-    """Die here if the environment asks for it."""
+    """Die or hold still here if the environment asks for it."""
     wanted = os.environ.get(VARIABLE)
     if not wanted:
         return
-    wanted_name, _, visit = wanted.partition("@")
+    place, _, what = wanted.partition(":")
+    wanted_name, _, visit = place.partition("@")
     if wanted_name != name:
         return
     _visits[name] += 1
-    if _visits[name] >= int(visit or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if _visits[name] == int(visit or 1):
+        # To this thread, so that it goes no further.
+        signal.raise_signal(signal.SIGSTOP if what == "STOP" else signal.SIGKILL)

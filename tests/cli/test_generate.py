@@ -24,7 +24,7 @@ def run(tiny_packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def generate(run: Path, tokenizer: Path, *options: str) -> CliResult:
     return run_cli(
-        "generate", run, "--tokenizer", tokenizer, *options, "--max-tokens", "12", timeout=60
+        "generate", run, "--tokenizer", tokenizer, *options, "--max-tokens", "12", timeout=280
     )
 
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from dsv3data.io.manifest_file import read_manifest
 from dsv3data_pipelines.executors import run_progress
 from folders import published
+from held import held_at, is_held, wait_until
 from run_cli import SCRIPT, CliResult, run_cli
 from tiny_slurm import TinySlurm, tiny_slurm, why_not
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+pytestmark = [
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+    pytest.mark.timeout(900),
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +37,8 @@ def slurm() -> Iterator[TinySlurm]:
 def on_slurm(slurm: TinySlurm) -> Callable[..., CliResult]:
     """Run the command line as a user of that cluster."""
 
-    def run(*words: str | Path) -> CliResult:
-        return run_cli(*words, "--executor", "slurm", env=slurm.env)
+    def run(*words: str | Path, env: Mapping[str, str] | None = None) -> CliResult:
+        return run_cli(*words, "--executor", "slurm", env={**slurm.env, **(env or {})}, timeout=400)
 
     return run
 
@@ -86,10 +91,14 @@ def test_a_preempted_task_stops_cleanly_is_requeued_and_goes_on(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "tokens"
-    units, last = jobs_of(on_slurm(*tokenize_words, "--out", out, "--tasks", "1"))
-    _until(lambda: run_progress(out).units_done >= 1)
-    urgent = slurm.run("sbatch", "--parsable", "-p", "high", "--exclusive", "--wrap", "sleep 1")
-    _until(lambda: "stopped by SIGTERM" in logs(out))
+    # Held after more than half of its units: the requeued task has too few left to be held again.
+    half = len(read_manifest(local_tokens).input["units"]) // 2 + 1
+    held = held_at("unit.after_record", half)
+    units, last = jobs_of(on_slurm(*tokenize_words, "--out", out, "--tasks", "1", env=held))
+    wait_until(lambda: any(map(is_held, _processes_of(out))))
+    assert run_progress(out).units_done == half
+    urgent = slurm.run("sbatch", "--parsable", "-p", "high", "--exclusive", "--wrap", "true")
+    wait_until(lambda: "stopped by SIGTERM" in logs(out))
     assert not run_progress(out).published
     slurm.wait(urgent.strip())
     # Slurm would let a requeued task wait for two minutes.
@@ -176,8 +185,11 @@ def test_the_commands_of_the_page_run(
     assert "every document" in done.stdout or "root" in done.stdout
 
 
-def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+def _processes_of(out: Path) -> list[int]:
+    """Processes whose command line names the folder: tasks, by the file of their pipeline."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if os.fsencode(out) + b"/.work/" in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from dsv3data.contracts.progress import NullSink
 from dsv3data.io.atomic import PARTIAL_SUFFIX
 from dsv3data.io.failpoints import VARIABLE
 from folders import published
+from held import held_at, is_held, let_go, wait_until
 from warm_cli import Finished, WarmCli
 
 STAGES = ("tokenizer", "tokenize", "pack")
@@ -40,6 +41,8 @@ REACHED_BY = {
 VISITS = (1, 2, 5, 11, 23)
 KILLS_AT_RANDOM = {"tokenizer": 6, "tokenize": 26, "pack": 26}
 KILLS_PER_FOLDER = 4
+# A process has done a unit, and has others before it.
+IN_THE_MIDDLE = held_at("unit.after_record")
 
 Command = Callable[[str, Path], list[str | Path]]
 
@@ -187,13 +190,12 @@ def test_killed_parent_takes_its_workers_along_and_the_rest_is_done_by_one_proce
     command: Command, clean: Callable[[str], CleanRun], warm: WarmCli, fast_tmp: Path
 ) -> None:
     out = fast_tmp / "out"
-    parent = warm.start(*command("tokenize", out), "--workers", "2")
-    _wait_for(lambda: [*out.glob(".work/unit-*.json")])
-    workers = list(_workers_of(parent))
+    parent = warm.start(*command("tokenize", out), "--workers", "2", env=IN_THE_MIDDLE)
+    workers = _held_workers_of(parent)
     os.kill(parent, signal.SIGKILL)
     assert warm.wait(parent).was_killed
-    assert workers
-    _wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    let_go(*workers)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     assert_nothing_half_done(out, clean("tokenize"))
     assert_completed(warm.run(*command("tokenize", out)), out, clean("tokenize"))
 
@@ -202,9 +204,10 @@ def test_a_killed_worker_ends_the_run_with_a_named_error_and_loses_nothing(
     command: Command, clean: Callable[[str], CleanRun], warm: WarmCli, fast_tmp: Path
 ) -> None:
     out = fast_tmp / "out"
-    pid = warm.start(*command("tokenize", out), "--workers", "2")
-    _wait_for(lambda: [*_workers_of(pid)])
-    os.kill(next(_workers_of(pid)), signal.SIGKILL)
+    pid = warm.start(*command("tokenize", out), "--workers", "2", env=IN_THE_MIDDLE)
+    first, second = _held_workers_of(pid)
+    os.kill(first, signal.SIGKILL)
+    let_go(second)
     run = warm.wait(pid)
     assert run.code == 5
     assert "a worker process died" in run.err
@@ -221,9 +224,10 @@ def test_a_signal_stops_cleanly_and_the_run_continues(
     fast_tmp: Path,
 ) -> None:
     out = fast_tmp / "out"
-    pid = warm.start(*command("pack", out))
-    _wait_for(lambda: [*out.glob(".work/unit-*.json")])
+    pid = warm.start(*command("pack", out), env=IN_THE_MIDDLE)
+    wait_until(lambda: is_held(pid))
     os.kill(pid, number)
+    let_go(pid)
     run = warm.wait(pid)
     assert run.code == 75, run.err
     assert f"stopped by {number.name}" in run.err
@@ -233,14 +237,16 @@ def test_a_signal_stops_cleanly_and_the_run_continues(
     assert_completed(warm.run(*command("pack", out)), out, clean("pack"))
 
 
-def _workers_of(pid: int) -> Iterator[int]:
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-            yield int(child)
+def _held_workers_of(pid: int) -> list[int]:
+    """Both worker processes, once each has done a unit and holds still."""
+    wait_until(lambda: len(workers := _workers_of(pid)) == 2 and all(map(is_held, workers)))
+    return _workers_of(pid)
 
 
-def _wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
+def _workers_of(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]

@@ -8,10 +8,8 @@ import json
 import os
 import pty
 import resource
-import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from dsv3data.io.atomic import PARTIAL_SUFFIX
 from dsv3data.io.lock import LOCK_NAME, OutputLock
 from dsv3data.packing.config import PackConfig
 from folders import everything, published, root_of
+from held import held_at, is_held, let_go, wait_until
 from run_cli import SCRIPT, command_line, run_cli
 from tiny_data import PACK_CONFIG, pack_tiny, tokenize_tiny, train_tiny_tokenizer
 from warm_cli import WarmCli
@@ -217,12 +216,11 @@ def test_a_second_process_is_sent_away_and_the_first_undisturbed(
     out = fast_tmp / "out"
     words = ["tokenize", small_corpus, "--tokenizer", tiny_tokenizer, "--out", out]
     words += ["--unit-bytes", str(UNIT_BYTES), "--workers", "1"]
-    first = warm.start(*words)
-    _wait_for(lambda: [*out.glob(".work/unit-*.json")])
-    os.kill(first, signal.SIGSTOP)
+    first = warm.start(*words, env=held_at("unit.after_record"))
+    wait_until(lambda: is_held(first))
     second = run_cli(*words)
     fresh = warm.run(*words, "--fresh")
-    os.kill(first, signal.SIGCONT)
+    let_go(first)
     for run in (second, fresh):
         assert run.code == 5
         assert f"in use by pid {first} on " in run.err
@@ -390,7 +388,7 @@ def test_a_reader_that_goes_away_gets_no_traceback(
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=280)
     assert b"Traceback" not in err
     assert b"BrokenPipe" not in err
     assert process.returncode == 0
@@ -432,16 +430,9 @@ def test_closed_stdin_and_a_narrow_terminal(tiny_tokenizer: Path) -> None:
     with contextlib.suppress(OSError):  # the terminal's end reads as an error
         while data := os.read(main, 65536):
             shown += data
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=280)
     os.close(main)
     assert process.returncode == 0
     assert b"Traceback" not in shown
     assert b"checksums" in shown, "nothing was shown on the terminal"
     assert b"\x1b" not in out
-
-
-def _wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)

@@ -33,7 +33,7 @@ def run_cli(
     *arguments: str | Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    timeout: float = 120,
+    timeout: float = 280,
 ) -> CliResult:
     """Run `dsv3data arguments…` to its end, with `env` on top of this process's environment."""
     done = subprocess.run(

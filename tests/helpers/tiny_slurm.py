@@ -22,7 +22,7 @@ SlurmctldPort={controller_port}
 SlurmdPort={node_port}
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=3
+AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -39,8 +39,8 @@ JobAcctGatherType=jobacct_gather/none
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
-KillWait=5
-MinJobAge=60
+KillWait=120
+MinJobAge=900
 MaxArraySize=2
 ReturnToService=2
 SlurmctldDebug=info
@@ -68,7 +68,7 @@ class TinySlurm:
         lines = self.run("squeue", "--noheader", "--array", "--states=all", "--format=%i %T")
         return dict(line.split() for line in lines.splitlines())
 
-    def wait(self, *jobs: str, seconds: float = 90) -> dict[str, str]:
+    def wait(self, *jobs: str, seconds: float = 400) -> dict[str, str]:
         """Wait until these jobs (with all array tasks) have ended; states of their parts."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -158,7 +158,7 @@ def _is_idle(cluster: TinySlurm) -> bool:
         return False
 
 
-def _until(condition: object, folder: Path, name: str, seconds: float = 30) -> None:
+def _until(condition: object, folder: Path, name: str, seconds: float = 120) -> None:
     assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():

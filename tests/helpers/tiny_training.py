@@ -1,14 +1,15 @@
 """A training run of well under a second, and a child process that trains it.
 
-    python tests/helpers/tiny_training.py OUT STEPS [slow | stuck]
+    python tests/helpers/tiny_training.py OUT STEPS [HOLDS]
 
+says `held` and holds still, HOLDS times, before its sixth step, until it is let go on (held.py). It
 exits like the command line would: 0, or the exit code of the error.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,24 +77,20 @@ class Notes(NullSink):
         return "\n".join(self.lines)
 
 
-class SlowStream(FakeStream):
-    """Leaves time for a signal between two steps."""
+class HeldStream(FakeStream):
+    """Gives five batches; before the sixth its process holds still, so many times."""
+
+    def __init__(self, dataset: FakeDataset, *, holds: int) -> None:
+        super().__init__(dataset, seed=0)
+        self._holds = holds
 
     def next(self, n: int) -> FakeBatch:
-        time.sleep(0.05)
+        while self.consumed >= 5 * n and self._holds:
+            self._holds -= 1
+            sys.stdout.write("held\n")
+            sys.stdout.flush()
+            signal.raise_signal(signal.SIGSTOP)
         return super().next(n)
-
-
-class StuckStream(FakeStream):
-    """Gives five batches, then keeps the trainer waiting."""
-
-    def next(self, n: int) -> FakeBatch:
-        if self.consumed >= 5 * n:
-            time.sleep(60)
-        return super().next(n)
-
-
-STREAMS = {"slow": SlowStream, "stuck": StuckStream}
 
 
 def train_tiny(
@@ -114,11 +111,8 @@ def train_tiny(
 
 def main() -> int:
     out, steps = Path(sys.argv[1]), int(sys.argv[2])
-    stream_class = STREAMS[sys.argv[3]] if len(sys.argv) > 3 else FakeStream
     torch.set_num_threads(1)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    stream = stream_class(FakeDataset(), seed=0)
+    stream = HeldStream(FakeDataset(), holds=int(*sys.argv[3:4]))
     try:
         train_tiny(out, stream=stream, steps=steps)
     except Dsv3DataError as error:

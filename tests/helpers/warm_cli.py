@@ -79,7 +79,7 @@ class WarmCli:
 
     def close(self) -> None:
         """End the server."""
-        self._server.communicate(timeout=30)
+        self._server.communicate(timeout=120)
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         assert self._server.stdin is not None

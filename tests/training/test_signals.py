@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from dsv3data.training.checkpoint import list_checkpoints, verify_checkpoint
 from dsv3data.training.stop import StopRequest
+from held import is_held, let_go, wait_until
 from tiny_training import train_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -32,14 +32,13 @@ def start(out: Path, steps: int, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_steps(out: Path, steps: int) -> None:
-    metrics = out / "metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if metrics.exists() and metrics.read_bytes().count(b"\n") >= steps:
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"no {steps} steps within a minute")
+def signal_while_it_waits(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal during the wait for the data of step 6."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    wait_until(lambda: is_held(process.pid))
+    process.send_signal(number)
+    let_go(process.pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -47,17 +46,16 @@ def test_first_signal_finishes_the_step_saves_and_exits_75(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     out, whole = tmp_path / "out", tmp_path / "whole"
-    process = start(out, 40, "slow")
-    wait_for_steps(out, 5)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=30)
+    process = start(out, 40, "1")
+    signal_while_it_waits(process, number)
+    _, stderr = process.communicate()
     assert process.returncode == 75, stderr
     assert f"error: stopped by {number.name} after step " in stderr
     assert "fix: run the same command again to continue" in stderr
     newest = list_checkpoints(out / "checkpoints")[0]
     steps = verify_checkpoint(newest)["step"]
     lines = (out / "metrics.jsonl").read_text().splitlines()
-    assert steps == len(lines) < 40
+    assert steps == len(lines) == 6
 
     train_tiny(out, steps=steps + 3)
     train_tiny(whole, steps=steps + 3)
@@ -67,13 +65,10 @@ def test_first_signal_finishes_the_step_saves_and_exits_75(
 
 
 def test_second_signal_exits_at_once_and_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
-    process = start(tmp_path, 400, "stuck")
-    wait_for_steps(tmp_path, 5)
-    process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-    assert process.poll() is None  # the data wait of step 6 goes on
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    process = start(tmp_path, 400, "2")
+    for _ in range(2):
+        signal_while_it_waits(process, signal.SIGTERM)
+    process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-00000004"]
     verify_checkpoint(tmp_path / "checkpoints" / "step-00000004")
@@ -87,7 +82,7 @@ def test_kill_9_between_writing_and_renaming_a_checkpoint(tmp_path: Path) -> Non
         process = start(tmp_path, 40)
     finally:
         del os.environ["DSV3DATA_FAILPOINT"]
-    process.communicate(timeout=60)
+    process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-00000004"]
     assert any(path.name.endswith(".partial") for path in (tmp_path / "checkpoints").iterdir())
