@@ -1,4 +1,4 @@
-"""Routed experts over a grouped layout: FP8 in all GEMMs, and the BF16 twin [§3.3, §2.1.2].
+"""Routed experts over a grouped layout: FP8 in all GEMMs, and the twin in BF16 or FP32 [§3.3].
 
 The gate's weight multiplies the activation before the down-projection, so that the experts'
 outputs are combined by a plain sum and none of them is kept for the backward pass. Kept are, in
@@ -10,6 +10,8 @@ Legend: T tokens, K visits of a token, P slots, D model width, F expert width, E
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -114,31 +116,81 @@ class _Experts(torch.autograd.Function):
         )
 
 
-def bf16_experts(
-    x_TD: Tensor, experts_TK: Tensor, weights_TK: Tensor, gate_up_EFD: Tensor, down_EDF: Tensor
+def weighted_swiglu(h_PF2: Tensor, weights_P1: Tensor) -> Tensor:
+    """silu(gate) · up · weight, the gate being h's first half."""
+    gate_PF, up_PF = h_PF2.chunk(2, dim=-1)
+    return F.silu(gate_PF) * up_PF * weights_P1.to(h_PF2.dtype)
+
+
+def sorted_experts(
+    x_TD: Tensor,
+    experts_TK: Tensor,
+    weights_TK: Tensor,
+    gate_up_EFD: Tensor,
+    down_EDF: Tensor,
+    *,
+    gated: Callable[[Tensor, Tensor], Tensor] = weighted_swiglu,
 ) -> Tensor:
-    """The same layer by `F.grouped_mm` in BF16: no tiles, hence no padding.
+    """The same layer in x's dtype: no tiles, hence no padding.
+
+    In BF16 by `F.grouped_mm`; else expert by expert, which on a CPU in fp32 is faster (13 against
+    17 ms for 8 small experts).
 
     Raises:
-        BadInput: a width that is no multiple of 8, which `F.grouped_mm` cannot read.
+        BadInput: BF16 and a width that is no multiple of 8, which `F.grouped_mm` cannot read.
     """
-    if gate_up_EFD.shape[2] % 8 or down_EDF.shape[2] % 8:
+    segments = segments_of(experts_TK, len(gate_up_EFD), tile=1)
+    multiply = _by_library if x_TD.dtype == torch.bfloat16 else _expert_by_expert
+    weights_P1 = _of_slots(weights_TK, segments).unsqueeze(-1)
+    x_PD = cast(Tensor, _Gather.apply(x_TD, segments))  # type: ignore[no-untyped-call]
+    act_PF = gated(multiply(x_PD, gate_up_EFD, segments), weights_P1)
+    out_PD = multiply(act_PF, down_EDF, segments)
+    return cast(Tensor, _Combine.apply(out_PD, segments))  # type: ignore[no-untyped-call]
+
+
+def _by_library(x_PK: Tensor, weight_ENK: Tensor, segments: Segments) -> Tensor:
+    if weight_ENK.shape[1] % 8 or weight_ENK.shape[2] % 8:
         raise BadInput(
-            f"experts in BF16 need widths that 8 divides, not {gate_up_EFD.shape[2]} and "
-            f"{down_EDF.shape[2]}",
+            f"experts in BF16 need widths that 8 divides, not {weight_ENK.shape[1]} and "
+            f"{weight_ENK.shape[2]}",
             where="model.d_model and model.d_expert",
             effect="nothing was computed",
             fix="choose other widths, or train with --set precision=fp32",
         )
-    segments = segments_of(experts_TK, len(gate_up_EFD), tile=1)
-    ends_E = segments.starts_E1[1:]
-    weights_P = _of_slots(weights_TK, segments).unsqueeze(-1)
-    x_PD = cast(Tensor, _Gather.apply(x_TD.bfloat16(), segments))  # type: ignore[no-untyped-call]
-    h_PF2 = F.grouped_mm(x_PD, gate_up_EFD.bfloat16().transpose(1, 2), offs=ends_E)
-    gate_PF, up_PF = h_PF2.chunk(2, dim=-1)
-    act_PF = F.silu(gate_PF) * up_PF * weights_P.to(h_PF2.dtype)
-    out_PD = F.grouped_mm(act_PF, down_EDF.bfloat16().transpose(1, 2), offs=ends_E)
-    return cast(Tensor, _Combine.apply(out_PD, segments))  # type: ignore[no-untyped-call]
+    weight_EKN = weight_ENK.to(x_PK.dtype).transpose(1, 2)
+    return F.grouped_mm(x_PK, weight_EKN, offs=segments.starts_E1[1:])
+
+
+def _expert_by_expert(x_PK: Tensor, weight_ENK: Tensor, segments: Segments) -> Tensor:
+    starts = segments.starts_E1.tolist()
+    return cast(Tensor, _Products.apply(x_PK, weight_ENK, starts))  # type: ignore[no-untyped-call]
+
+
+class _Products(torch.autograd.Function):
+    """x · weightᵀ of each segment with its expert's matrix, written where it belongs."""
+
+    @staticmethod
+    def forward(ctx: Any, x_PK: Tensor, weight_ENK: Tensor, starts: list[int]) -> Tensor:
+        ctx.save_for_backward(x_PK, weight_ENK)
+        ctx.starts = starts
+        y_PN = x_PK.new_empty(len(x_PK), weight_ENK.shape[1])
+        for expert, slots in enumerate(_slices(starts)):
+            torch.mm(x_PK[slots], weight_ENK[expert].T, out=y_PN[slots])
+        return y_PN
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_PN: Tensor) -> tuple[Tensor, Tensor, None]:
+        x_PK, weight_ENK = ctx.saved_tensors
+        grad_x_PK, grad_weight_ENK = torch.empty_like(x_PK), torch.empty_like(weight_ENK)
+        for expert, slots in enumerate(_slices(ctx.starts)):
+            torch.mm(grad_PN[slots], weight_ENK[expert], out=grad_x_PK[slots])
+            torch.mm(grad_PN[slots].T, x_PK[slots], out=grad_weight_ENK[expert])
+        return grad_x_PK, grad_weight_ENK, None
+
+
+def _slices(starts: list[int]) -> Iterator[slice]:
+    return (slice(*bounds) for bounds in pairwise(starts))
 
 
 def _of_slots(weights_TK: Tensor, segments: Segments) -> Tensor:
@@ -147,12 +199,13 @@ def _of_slots(weights_TK: Tensor, segments: Segments) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Token rows to slots; the backward pass adds in a fixed order, where indexing would not."""
+    """Token rows to slots without padding; the backward pass adds in a fixed order, where indexing
+    would not."""
 
     @staticmethod
     def forward(ctx: Any, x_TD: Tensor, segments: Segments) -> Tensor:
         ctx.segments = segments
-        return gather_rows(x_TD, segments.token_of_slot_P)
+        return x_TD[segments.token_of_slot_P]
 
     @staticmethod
     @once_differentiable
@@ -171,8 +224,9 @@ class _Combine(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor, None]:
-        return gather_rows(grad_TD, ctx.segments.token_of_slot_P), None
+        return grad_TD[ctx.segments.token_of_slot_P], None
 
 
 def _summed(x_PD: Tensor, segments: Segments) -> Tensor:
-    return x_PD[segments.slots_TK].float().sum(dim=1).to(x_PD.dtype)
+    wide = torch.promote_types(x_PD.dtype, torch.float32)
+    return x_PD[segments.slots_TK].sum(dim=1, dtype=wide).to(x_PD.dtype)

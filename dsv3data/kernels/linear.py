@@ -132,20 +132,27 @@ class _NormLinear(torch.autograd.Function):
             grad_weight = weight_gradient(grad_TN, backend.retile(q))
         grad = backend.quantise_rows(grad_TN)
         grad_normed_TK = matmul_blocks(grad, ctx.turned, out_dtype=grad_TN.dtype)
-        grad_x, grad_gain = _rmsnorm_backward(x_TK, gain_K, ctx.eps, grad_normed_TK)
+        grad_x, grad_gain = rmsnorm_backward(x_TK, gain_K, ctx.eps, grad_normed_TK)
         return grad_x, grad_gain, grad_weight, None, None, None
 
 
-def _rmsnorm_backward(
+def rmsnorm_backward(
     x_TK: Tensor, gain_K: Tensor, eps: float, grad_TK: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of x / rms(x) · gain, computed in fp32."""
+    """Gradients of x / rms(x) · gain, computed in fp32; sums are products with a vector."""
     x, grad = x_TK.float(), grad_TK.float()
-    inverse_rms = torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps)
-    normed = x * inverse_rms
-    scaled = grad * gain_K
-    along = (scaled * normed).mean(dim=-1, keepdim=True)
-    return ((scaled - normed * along) * inverse_rms).to(x_TK.dtype), (grad * normed).sum(dim=0)
+    inverse_rms_T1 = inverse_rms(x, eps)
+    both = grad * x
+    along_T1 = (both @ gain_K).unsqueeze(1) / x.shape[1]
+    grad_x = (grad * gain_K).mul_(inverse_rms_T1)
+    grad_x.addcmul_(x, along_T1 * inverse_rms_T1**3, value=-1)
+    return grad_x.to(x_TK.dtype), (inverse_rms_T1.T @ both).squeeze(0)
+
+
+def inverse_rms(x_TK: Tensor, eps: float) -> Tensor:
+    """1 / sqrt(mean(x²) + eps), fp32 [T, 1]."""
+    norm_T1 = torch.linalg.vector_norm(x_TK, dim=-1, keepdim=True)
+    return torch.rsqrt(norm_T1.square() / x_TK.shape[-1] + eps)
 
 
 def weight_gradient(grad_TN: Tensor, x_KT: Rows) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dsv3data.model.attention import Mask
 from dsv3data.model.config import ModelConfig
 from dsv3data.model.mla import MLA
 from dsv3data.model.mlp import SwiGLU
@@ -26,10 +27,10 @@ class Block(nn.Module):
         self.ffn = SwiGLU(config.d_model, config.d_ff_dense) if dense else MoE(config)
 
     def forward(
-        self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], valid_BT: Tensor
+        self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], valid_BT: Tensor, mask: Mask = None
     ) -> tuple[Tensor, Routing | None]:
-        """[B, T, D] → [B, T, D] and the routing, None in a dense block."""
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rope)
+        """[B, T, D] → [B, T, D] and the routing, None in a dense block; `mask` as in `MLA`."""
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rope, mask)
         normed_BTD = self.ffn_norm(x_BTD)
         if isinstance(self.ffn, MoE):
             y_BTD, routing = self.ffn(normed_BTD, valid_BT)

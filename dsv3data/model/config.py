@@ -9,6 +9,10 @@ from dsv3data.contracts.errors import BadConfig
 
 # What linear layers and experts multiply in; weights, moments and gradients are fp32 in all.
 Precision = Literal["fp32", "bf16", "fp8"]
+# How the attention core is computed; see `attention.attend`.
+AttentionBackend = Literal["sdpa", "math", "flex"]
+# What can be made again in the backward pass instead of kept; see `recompute`.
+Remade = Literal["rms_norm", "mla_up", "swiglu"]
 
 
 @dataclass(frozen=True, kw_only=True)

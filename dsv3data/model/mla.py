@@ -7,12 +7,13 @@ Q = q_lora_rank, C = kv_lora_rank.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsv3data.model.config import ModelConfig
+from dsv3data.model.attention import Mask, attend
+from dsv3data.model.config import AttentionBackend, ModelConfig
 from dsv3data.model.linear import Linear
 from dsv3data.model.norm import RMSNorm
+from dsv3data.model.recompute import remade
 from dsv3data.model.rope import rotate, softmax_scale
 
 
@@ -21,7 +22,7 @@ class MLA(nn.Module):
 
     Queries pass a latent of Q numbers as well. Each head's query and key has N numbers without
     position and R with rotary position; the R numbers of the key are shared by all heads.
-    Rows attend across their documents: V3 packs without a cross-sample mask [§4.1].
+    Its up-projections can be made again in the backward pass, from the latents [§3.2.3].
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -38,36 +39,60 @@ class MLA(nn.Module):
         self.kv_norm = RMSNorm(config.kv_lora_rank, config.norm_eps)
         self.kv_up = Linear(config.kv_lora_rank, config.n_heads * (config.d_qk_nope + config.d_v))
         self.out = Linear(config.n_heads * config.d_v, config.d_model, keep_input="e5m6")
+        self.backend: AttentionBackend = "sdpa"
+        self.recompute = False
 
-    def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-        """x [B, T, D] → [B, T, D]; `rope` holds the tables of positions 0..T-1."""
-        query_BTHq = self.queries(x_BTD, rope)
-        key_BTHq, value_BTHV = self._keys_and_values(x_BTD, rope)
-        heads_BHTV = F.scaled_dot_product_attention(
-            query_BTHq.transpose(1, 2),
-            key_BTHq.transpose(1, 2),
-            value_BTHV.transpose(1, 2),
-            is_causal=True,
+    def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], mask: Mask = None) -> Tensor:
+        """x [B, T, D] → [B, T, D].
+
+        Args:
+            rope: tables of the tokens' positions, [T, R / 2] or one for each row.
+            mask: who sees whom, of `mask_for`; None is causal.
+        """
+        key_BTHq, value_BTHV = self.keys_and_values(x_BTD, rope)
+        heads_BTHV = attend(
+            self.queries(x_BTD, rope),
+            key_BTHq,
+            value_BTHV,
+            mask,
             scale=self.softmax_scale,
+            backend=self.backend,
         )
-        mixed_BTD: Tensor = self.out(heads_BHTV.transpose(1, 2).flatten(2))
+        mixed_BTD: Tensor = self.out(heads_BTHV.flatten(2))
         return mixed_BTD
 
     def queries(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
         """[Eq. 6-9] → [B, T, H, N + R]."""
-        up_BTH = self.q_up.after_norm(self.q_norm, self.q_down(x_BTD))
-        query_BTHq = torch.unflatten(up_BTH, -1, (self.n_heads, -1))
-        plain, turned = torch.split(query_BTHq, [self.d_qk_nope, self.d_qk_rope], dim=-1)
-        return torch.cat((plain, rotate(turned, rope)), dim=-1)
 
-    def _keys_and_values(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        def up(latent_BTQ: Tensor) -> Tensor:
+            up_BTH = self.q_up.after_norm(self.q_norm, latent_BTQ)
+            query_BTHq = torch.unflatten(up_BTH, -1, (self.n_heads, -1))
+            plain, turned = torch.split(query_BTHq, [self.d_qk_nope, self.d_qk_rope], dim=-1)
+            return torch.cat((plain, rotate(turned, rope)), dim=-1)
+
+        latent_BTQ = self.q_down(x_BTD)
+        if not self.recompute:
+            return up(latent_BTQ)
+        return remade(up, latent_BTQ, weights=(self.q_norm.weight, self.q_up.weight))
+
+    def keys_and_values(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """[Eq. 1-5] → keys [B, T, H, N + R], values [B, T, H, V]."""
-        latent_BTC, shared_BTR = self.kv_down(x_BTD).split(
-            (self.kv_lora_rank, self.d_qk_rope), dim=-1
-        )
-        up_BTH = self.kv_up.after_norm(self.kv_norm, latent_BTC)
-        up_BTH = torch.unflatten(up_BTH, -1, (self.n_heads, -1))
-        key_BTHN, value_BTHV = torch.split(up_BTH, [self.d_qk_nope, self.d_v], dim=-1)
-        shared_BT1R = rotate(shared_BTR.unsqueeze(2), rope)
-        shared_BTHR = shared_BT1R.expand(-1, -1, self.n_heads, -1)
-        return torch.cat((key_BTHN, shared_BTHR), dim=-1), value_BTHV
+
+        def up(down_BTL: Tensor) -> tuple[Tensor, ...]:
+            latent_BTC, shared_BTR = torch.split(
+                down_BTL, [self.kv_lora_rank, self.d_qk_rope], dim=-1
+            )
+            up_BTH = self.kv_up.after_norm(self.kv_norm, latent_BTC)
+            up_BTH = torch.unflatten(up_BTH, -1, (self.n_heads, -1))
+            key_BTHN, value_BTHV = torch.split(up_BTH, [self.d_qk_nope, self.d_v], dim=-1)
+            shared_BT1R = rotate(shared_BTR.unsqueeze(2), rope)
+            shared_BTHR = shared_BT1R.expand(-1, -1, self.n_heads, -1)
+            return torch.cat((key_BTHN, shared_BTHR), dim=-1), value_BTHV
+
+        down_BTL = self.kv_down(x_BTD)
+        if not self.recompute:
+            key_BTHq, value_BTHV = up(down_BTL)
+        else:
+            weights = (self.kv_norm.weight, self.kv_up.weight)
+            key_BTHq, value_BTHV = remade(up, down_BTL, weights=weights)
+        return key_BTHq, value_BTHV

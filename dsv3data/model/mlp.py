@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsv3data.model.linear import Linear
+from dsv3data.model.recompute import remade
 
 
 class SwiGLU(nn.Module):
@@ -16,7 +17,13 @@ class SwiGLU(nn.Module):
         self.gate = Linear(d_model, d_inner)
         self.up = Linear(d_model, d_inner)
         self.down = Linear(d_inner, d_model)
+        self.recompute = False
 
     def forward(self, x_D: Tensor) -> Tensor:
-        y_D: Tensor = self.down(F.silu(self.gate(x_D)) * self.up(x_D))
+        halves = self.gate(x_D), self.up(x_D)
+        y_D: Tensor = self.down(remade(_gated, *halves) if self.recompute else _gated(*halves))
         return y_D
+
+
+def _gated(gate_F: Tensor, up_F: Tensor) -> Tensor:
+    return F.silu(gate_F) * up_F

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dsv3data.model.attention import Mask
 from dsv3data.model.block import Block
 from dsv3data.model.config import ModelConfig
 from dsv3data.model.linear import Linear
@@ -34,10 +35,11 @@ class MTPModule(nn.Module):
         next_embedding_BTD: Tensor,
         rope: tuple[Tensor, Tensor],
         valid_BT: Tensor,
+        mask: Mask = None,
     ) -> tuple[Tensor, Routing]:
         """Hidden state of token i and embedding of token i+1 → state that predicts token i+2."""
         joined = self.join(self.hidden_norm(hidden_BTD), self.embedding_norm(next_embedding_BTD))
-        output_BTD, routing = self.block(self.projection(joined), rope, valid_BT)
+        output_BTD, routing = self.block(self.projection(joined), rope, valid_BT, mask)
         return self.final_norm(output_BTD), routing
 
     def join(self, hidden_BTD: Tensor, embedding_BTD: Tensor) -> Tensor:

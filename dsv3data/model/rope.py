@@ -26,9 +26,11 @@ def rope_tables(
 
 
 def rotate(x_BTHR: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each neighbouring pair of the last axis (R = 2P) by its position's angle."""
-    cos_TP, sin_TP = tables
-    cos, sin = cos_TP[:, None, :], sin_TP[:, None, :]  # the same for every head
+    """Turn each neighbouring pair of the last axis (R = 2P) by its position's angle.
+
+    The tables are [T, P], or [B, T, P] where rows have positions of their own.
+    """
+    cos, sin = (table.unsqueeze(-2) for table in tables)  # the same for every head
     even, odd = torch.unflatten(x_BTHR.float(), -1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
     return turned.flatten(-2).to(x_BTHR.dtype)

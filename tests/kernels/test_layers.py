@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from dsv3data.contracts.errors import BadInput, EnvironmentFault
 from dsv3data.kernels import dispatch
 from dsv3data.kernels.cache import WeightCodes, keep
-from dsv3data.kernels.experts import bf16_experts, fp8_experts
+from dsv3data.kernels.experts import fp8_experts, sorted_experts
 from dsv3data.kernels.formats import e5m6_values
 from dsv3data.kernels.linear import fp8_linear, fp8_norm_linear
 from dsv3data.kernels.measure import relative_error
@@ -147,7 +147,7 @@ def test_experts_and_their_gradients(kind: str, bound: float, routing: str) -> N
     if kind == "fp8":
         out = fp8_experts(x, chosen, weights, up, down, (WeightCodes(), WeightCodes()))
     else:
-        out = bf16_experts(x, chosen, weights, up, down).float()
+        out = sorted_experts(x.bfloat16(), chosen, weights, up, down).float()
     found = gradients(out, x, weights, up, down)
     exact = gradients(exact_experts(x, chosen, weights, up, down), x, weights, up, down)
     for one, other in zip(found, exact, strict=True):
@@ -177,7 +177,7 @@ def test_wrong_inputs_are_refused() -> None:
         fp8_linear(x[..., :100], w, WeightCodes())
     chosen, x, weights, up, down = expert_inputs("even")
     with pytest.raises(BadInput, match="experts in BF16 need widths that 8 divides, not"):
-        bf16_experts(x[:, :70], chosen, weights, up[:, :, :70], down[:, :70])
+        sorted_experts(x[:, :70].bfloat16(), chosen, weights, up[:, :, :70], down[:, :70])
 
 
 def test_an_unsuitable_gpu_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
