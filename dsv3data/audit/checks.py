@@ -39,6 +39,13 @@ def check_schema(path: Path, schema: pa.Schema, expected: pa.Schema, manifest: M
         )
 
 
+def check_complete(batch: pa.RecordBatch, path: Path, place: str) -> None:
+    """No value of a record batch is missing."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if column.null_count:
+            fail(f"{column.null_count:,} values of {name} are missing", path, place)
+
+
 def check_ids(ids: NDArray[np.int32], vocabulary: Vocabulary, path: Path, place: str) -> None:
     """Every id is one of the tokenizer's."""
     if len(ids) and not (ids.min() >= 0 and ids.max() < vocabulary.vocab_size):

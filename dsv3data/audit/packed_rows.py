@@ -12,14 +12,13 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dsv3data.audit.checks import fail
+from dsv3data.audit.lineage import read_lineage
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.manifest import Manifest
 from dsv3data.encoding.vocabulary import Vocabulary
-from dsv3data.io.manifest_file import check_file
 from dsv3data.loader.packed_dataset import PackedDataset
 from dsv3data.packing.fim import PLAIN
 
@@ -153,12 +152,8 @@ class PackedRows:
         return [Origin(**row) for row in table.filter(here).to_pylist()]
 
     def _read_lineage(self, shard: int) -> pa.Table:
-        record = self._manifest.lineage_of(self._shards[shard])
-        if record is None:
-            fail("the shard has no lineage file", self.folder / self._shards[shard].name)
-        check_file(self.folder, record)
         names = list(Origin.__dataclass_fields__)
-        return pq.read_table(self.folder / record.name, columns=names)
+        return read_lineage(self.folder, self._manifest, self._shards[shard], names)
 
 
 def part_ranges(ids: Ids, fim: bool, vocabulary: Vocabulary) -> list[tuple[PartKind, int, int]]:

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dsv3data.audit.checks import fail
+from dsv3data.audit.lineage import read_lineage
 from dsv3data.audit.run_report import METRICS_NAME, report_run
 from dsv3data.contracts.manifest import MANIFEST_NAME, PACKED, TOKENS, FileRecord, Manifest
 from dsv3data.contracts.progress import Sink
-from dsv3data.io.manifest_file import check_file, read_manifest
+from dsv3data.io.columns import column_values, list_lengths
+from dsv3data.io.manifest_file import read_manifest
 from dsv3data.io.shards import ShardReader
 
 # Upper ends of the fill's classes, in parts of a row.
@@ -32,6 +32,7 @@ FILL_NAMES = ("≤ 50%", "≤ 75%", "≤ 90%", "≤ 95%", "≤ 99%", "≤ 99.9%"
 _LENGTH_CLASSES = 32
 _LONGEST = 10
 _FIM_REASONS = "plain_"
+_LINEAGE = ("row_id", "n_tokens", "piece", "n_pieces", "token_stop", "source", "position")
 
 
 @dataclass
@@ -75,13 +76,13 @@ def _report_packed(folder: Path, manifest: Manifest, sink: Sink) -> dict[str, An
     sink.phase("lineage", total=len(shards), unit="shards")
     for record in shards:
         domain = record.name.removeprefix("packed-").rpartition("-")[0]
-        table = _lineage(folder, manifest, record)
+        table = read_lineage(folder, manifest, record, _LINEAGE)
         last = table.filter(pc.equal(table["piece"], pc.subtract(table["n_pieces"], 1)))
-        tokens = last["token_stop"].to_numpy()
+        tokens = column_values(last["token_stop"], np.int64)
         lengths[domain] += _length_classes(tokens)
         longest.add(tokens, last)
         rows = table.group_by("row_id").aggregate([("n_tokens", "sum")])
-        fills[domain] += _fill_classes(rows["n_tokens_sum"].to_numpy(), context)
+        fills[domain] += _fill_classes(column_values(rows["n_tokens_sum"], np.int64), context)
         sink.advance(1)
     domains = {
         name: _packed_figures(counts, context)
@@ -116,7 +117,7 @@ def _packed_figures(counts: Mapping[str, Any], context: int) -> dict[str, Any]:
             for name, number in fim.items()
             if name.startswith(_FIM_REASONS) and number
         },
-        **({"debias": counts["debias"]} if "debias" in counts else {}),
+        "debias": counts["debias"],
     }
 
 
@@ -126,10 +127,11 @@ def _report_tokens(folder: Path, manifest: Manifest, sink: Sink) -> dict[str, An
     longest = _Longest()
     sink.phase("documents", total=counts["documents"], unit="docs")
     for batch in _batches(folder, manifest.shards()):
-        tokens = pc.list_value_length(batch.column("ids")).to_numpy().astype(np.int64)
-        for domain in pc.unique(batch.column("domain")).to_pylist():
-            here = pc.equal(batch.column("domain"), domain).to_numpy(zero_copy_only=False)
-            lengths[domain] += _length_classes(tokens[here])
+        tokens = list_lengths(batch.column("ids"))
+        domains = batch.column("domain").dictionary_encode()
+        of_domain = column_values(domains.indices, np.int32)
+        for number, domain in enumerate(domains.dictionary.to_pylist()):
+            lengths[domain] += _length_classes(tokens[of_domain == number])
         longest.add(tokens, batch)
         sink.advance(batch.num_rows)
     names = ("documents", "tokens", "bytes")
@@ -144,15 +146,6 @@ def _report_tokens(folder: Path, manifest: Manifest, sink: Sink) -> dict[str, An
         "lengths": _histogram(_length_names(), lengths),
         "longest": longest.tree(),
     }
-
-
-def _lineage(folder: Path, manifest: Manifest, shard: FileRecord) -> pa.Table:
-    record = manifest.lineage_of(shard)
-    if record is None:
-        fail("the shard has no lineage file", folder / shard.name)
-    check_file(folder, record)
-    names = ["row_id", "n_tokens", "piece", "n_pieces", "token_stop", "source", "position"]
-    return pq.read_table(folder / record.name, columns=names)
 
 
 def _batches(folder: Path, shards: Iterable[FileRecord]) -> Iterator[pa.RecordBatch]:

@@ -11,10 +11,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dsv3data.audit.checks import check_counts, check_ids, check_schema, fail, ranges_sum
+from dsv3data.audit.checks import (
+    check_complete,
+    check_counts,
+    check_ids,
+    check_schema,
+    fail,
+    ranges_sum,
+)
+from dsv3data.audit.lineage import lineage_record, lineage_table
 from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.keys import keys_digest, keys_to_words
 from dsv3data.contracts.manifest import MANIFEST_NAME, FileRecord, Manifest
@@ -22,6 +29,7 @@ from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import lineage_schema, packed_schema
 from dsv3data.encoding.debias import debias_table
 from dsv3data.encoding.vocabulary import Vocabulary
+from dsv3data.io.columns import column_values, key_bytes, list_lengths
 from dsv3data.io.shards import ShardReader
 from dsv3data.packing.fim import FLAGS, PLAIN, parse_fim
 
@@ -63,9 +71,7 @@ def verify_packed(
     pairs = _pairs(vocabulary)
     sink.phase("rows", total=sum(record.rows for record in shards), unit="rows")
     for record in shards:
-        lineage = manifest.lineage_of(record)
-        if lineage is None:
-            fail("the shard has no lineage file", folder / record.name)
+        lineage = lineage_record(folder, manifest, record)
         slots = _verify_shard(folder, record, manifest, vocabulary, context, pairs, totals, sink)
         digests.append(_verify_lineage(folder / lineage.name, slots, totals))
     words = np.concatenate(digests) if digests else np.empty((0, 2), dtype=np.uint64)
@@ -95,7 +101,8 @@ def _verify_shard(
     next_row: int | None = None
     for number, batch in enumerate(reader.batches()):
         place = f"batch {number}"
-        row_ids = batch.column("row_id").to_numpy()
+        check_complete(batch, reader.path, place)
+        row_ids = column_values(batch.column("row_id"), np.int64)
         first = int(row_ids[0])
         expected = first if next_row is None else next_row
         if not np.array_equal(row_ids, np.arange(expected, expected + len(row_ids))):
@@ -121,16 +128,17 @@ def _verify_batch(
     path: Path,
     place: str,
 ) -> _Slots:
-    rows = batch.column("input_ids").flatten().to_numpy().reshape(-1, context)
-    sums = np.array([zlib.crc32(row) for row in rows], dtype=np.uint32)
-    wrong = np.flatnonzero(sums != batch.column("crc32").to_numpy())
+    rows = column_values(batch.column("input_ids").flatten(), np.int32).reshape(-1, context)
+    sums = np.array([zlib.crc32(row.data) for row in rows], dtype=np.uint32)
+    wrong = np.flatnonzero(sums != column_values(batch.column("crc32"), np.uint32))
     if len(wrong):
         fail(f"row {wrong[0]} does not match its checksum", path, place)
     check_ids(rows.reshape(-1), vocabulary, path, place)
-    n_tokens = batch.column("n_tokens").to_numpy().astype(np.int64)
-    counts = np.array(batch.column("piece_lengths").value_lengths(), dtype=np.int64)
-    length = batch.column("piece_lengths").flatten().to_numpy().astype(np.int64)
-    flag = batch.column("piece_flags").flatten().to_numpy().astype(np.int64)
+    n_tokens = column_values(batch.column("n_tokens"), np.int32).astype(np.int64)
+    pieces, flags = batch.column("piece_lengths"), batch.column("piece_flags")
+    counts = list_lengths(pieces)
+    length = column_values(pieces.flatten(), np.int32).astype(np.int64)
+    flag = column_values(flags.flatten(), np.uint8).astype(np.int64)
     if len(flag) != len(length) or (length < 1).any() or not np.isin(flag, FLAGS).all():
         fail("piece lengths or flags are malformed", path, place)
     row_stops = np.cumsum(counts)
@@ -147,7 +155,7 @@ def _verify_batch(
     _verify_pieces(flat, start, length, flag, vocabulary, path, place)
     sizes = vocabulary.byte_lengths[flat].astype(np.int64)
     return _Slots(
-        row_id=batch.column("row_id").to_numpy()[row],
+        row_id=column_values(batch.column("row_id"), np.int64)[row],
         slot=slot,
         length=length,
         flag=flag,
@@ -214,16 +222,11 @@ def _halves(flat: _Ids, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _verify_lineage(path: Path, slots: _Slots, totals: Counter[str]) -> NDArray[np.uint64]:
     """Compare lineage with the rows; the shard's document keys, uint64 [N, 2]."""
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        fail(f"the lineage cannot be read: {str(error).splitlines()[0]}", path)
-    if not table.schema.equals(lineage_schema(), check_metadata=False):
-        fail("the lineage has other columns", path)
+    table = lineage_table(path, lineage_schema().names)
     column = {
-        name: table.column(name).to_numpy()
-        for name in table.schema.names
-        if name not in ("key", "source")
+        field.name: column_values(table.column(field.name), field.type.to_pandas_dtype())
+        for field in table.schema
+        if pa.types.is_integer(field.type)
     }
     for name, expected in (
         ("row_id", slots.row_id),
@@ -234,8 +237,7 @@ def _verify_lineage(path: Path, slots: _Slots, totals: Counter[str]) -> NDArray[
     ):
         if not np.array_equal(column[name], expected):
             fail(f"lineage and rows disagree in {name}", path)
-    keys = np.frombuffer(b"".join(table.column("key").to_pylist()), dtype=np.uint8)
-    words = keys_to_words(keys.reshape(-1, 16))
+    words = keys_to_words(key_bytes(table.column("key")))
     documents, document = np.unique(words, axis=0, return_inverse=True)
     order = np.lexsort((column["piece"], document.reshape(-1)))
     _verify_documents(

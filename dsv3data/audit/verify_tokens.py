@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dsv3data.audit.checks import (
+    check_complete,
     check_counts,
     check_document_ids,
     check_schema,
@@ -23,6 +24,7 @@ from dsv3data.contracts.manifest import MANIFEST_NAME, REJECTED_NAME, FileRecord
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import token_schema
 from dsv3data.encoding.vocabulary import Vocabulary
+from dsv3data.io.columns import column_values, key_bytes, list_lengths
 from dsv3data.io.shards import ShardReader
 
 _Words = NDArray[np.uint64]
@@ -74,8 +76,7 @@ def _verify_shard(
             totals["documents"][domain] += 1
             totals["tokens"][domain] += length
             totals["bytes"][domain] += size
-        keys = np.frombuffer(b"".join(batch.column("key").to_pylist()), dtype=np.uint8)
-        words.append(keys_to_words(keys.reshape(-1, 16)))
+        words.append(keys_to_words(key_bytes(batch.column("key"))))
         sink.advance(batch.num_rows)
 
 
@@ -83,14 +84,15 @@ def _verify_batch(
     batch: pa.RecordBatch, vocabulary: Vocabulary, path: Path, place: str
 ) -> NDArray[np.int64]:
     """Token counts of the batch's documents, int64 [N], after all checks of its content."""
-    ids = batch.column("ids").flatten().to_numpy()
+    check_complete(batch, path, place)
+    ids = column_values(batch.column("ids").flatten(), np.int32)
     check_document_ids(ids, vocabulary, path, place)
-    lengths = np.array(batch.column("ids").value_lengths(), dtype=np.int64)
+    lengths = list_lengths(batch.column("ids"))
     if not lengths.all():
         fail(f"row {int(np.argmin(lengths))} has no token", path, place)
     stops = np.cumsum(lengths)
     sizes = ranges_sum(vocabulary.byte_lengths[ids].astype(np.int64), stops - lengths, stops)
-    wrong = np.flatnonzero(sizes != batch.column("n_bytes").to_numpy())
+    wrong = np.flatnonzero(sizes != column_values(batch.column("n_bytes"), np.int64))
     if len(wrong):
         fail(
             f"row {wrong[0]} decodes to {sizes[wrong[0]]:,} bytes, its text had more or fewer",

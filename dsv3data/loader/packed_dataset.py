@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from io import FileIO
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.manifest import PACKED, TOKENIZER_NAME, FileRecord, Manifest, Segment
 from dsv3data.contracts.schemas import packed_schema
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
+from dsv3data.io.columns import column_values
 from dsv3data.io.manifest_file import REBUILD, read_manifest
 from dsv3data.io.shards import ShardReader
 from dsv3data.loader.crc import combine, combine_equal
@@ -39,7 +40,6 @@ _INDEX_BUDGET_BYTES = 256 << 20
 # Shards held open: far below the usual limit of 1,024 descriptors.
 _OPEN_SHARDS = 64
 _ROW_IN_SHARD = (1 << 32) - 1
-_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,15 +322,15 @@ class PackedDataset:
         columns = pa.ipc.read_record_batch(pa.py_buffer(message), schema)
         lengths = columns.column("piece_lengths")
         domains = columns.column("domain").dictionary_encode()
-        offsets = _values(lengths.offsets, np.int32)
+        offsets = column_values(lengths.offsets, np.int32)
         index = _BatchIndex(
             ids_offset=segment.buffers["input_ids"],
-            crc32=_values(columns.column("crc32"), np.uint32).copy(),
-            n_tokens=_values(columns.column("n_tokens"), np.int32).copy(),
-            row_ids=_values(columns.column("row_id"), np.int64).copy(),
+            crc32=column_values(columns.column("crc32"), np.uint32).copy(),
+            n_tokens=column_values(columns.column("n_tokens"), np.int32).copy(),
+            row_ids=column_values(columns.column("row_id"), np.int64).copy(),
             domain_ids=self._domain_ids(domains, where),
             piece_offsets=offsets - offsets[0],
-            piece_lengths=_values(lengths.flatten(), np.int32).copy(),
+            piece_lengths=column_values(lengths.flatten(), np.int32).copy(),
         )
         self._check_index(index, first_row, where)
         return index
@@ -368,7 +368,7 @@ class PackedDataset:
                 "the mixture would not be what the manifest says",
             )
         table = np.array([self.domains.index(name) for name in names], dtype=np.int32)
-        ids: NDArray[np.int32] = table[_values(column.indices, np.int32)]
+        ids: NDArray[np.int32] = table[column_values(column.indices, np.int32)]
         return ids
 
     def _check_index(self, index: _BatchIndex, first_row: int, where: str) -> None:
@@ -441,15 +441,6 @@ class _BatchIndex:
 def _starts(parts: Sequence[FileRecord | Segment]) -> NDArray[np.int64]:
     """First row of each part and, last, the number of rows, int64 [N + 1]."""
     return np.concatenate([[0], np.cumsum([part.rows for part in parts])]).astype(np.int64)
-
-
-def _values(column: pa.Array, dtype: type[_Number]) -> NDArray[_Number]:
-    """A column without nulls as a view of its memory.
-
-    (`to_numpy` imports pandas where it is installed, two seconds of each process.)
-    """
-    values: NDArray[_Number] = np.frombuffer(column.buffers()[1], dtype=dtype)
-    return values[column.offset : column.offset + len(column)]
 
 
 def _read_exactly(file: int, target: NDArray[np.uint8], offset: int, where: str) -> None:

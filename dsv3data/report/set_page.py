@@ -71,16 +71,10 @@ def domain_table(tree: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]
             f"{of['documents_cut']:,}",
             f"{of['fim_documents_share']:.2%}",
             f"{of['fim_tokens_share']:.2%}",
-            _split(of),
+            f"{of['debias']['split']:,} of {of['debias']['splittable']:,}",
         ]
         for name, of in groups
     ]
-
-
-def _split(figures: Mapping[str, Any]) -> str:
-    """Tokens of punctuation and line breaks that were split, of those that could have been."""
-    debias = figures.get("debias")  # sets of earlier versions have none
-    return f"{debias['split']:,} of {debias['splittable']:,}" if debias else "–"
 
 
 def longest_table(tree: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]]]:

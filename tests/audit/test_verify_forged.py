@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dsv3data.audit.inspect import inspect_row
+from dsv3data.audit.report import report_set
 from dsv3data.audit.verify import verify
-from dsv3data.contracts.errors import IntegrityError
+from dsv3data.contracts.errors import BadInput, IntegrityError
 from dsv3data.contracts.keys import add_digests, keys_digest, keys_to_words
 from dsv3data.contracts.manifest import FileRecord, Manifest
 from dsv3data.contracts.progress import NullSink
@@ -50,6 +52,18 @@ def packed(tokens: Path) -> Path:
     return pack_tiny(tokens, tokens.parent / "packed", config=config)
 
 
+def verify_quietly(folder: Path) -> None:
+    verify(folder, sink=NullSink())
+
+
+def report_quietly(folder: Path) -> None:
+    report_set(folder, sink=NullSink())
+
+
+def inspect_first_row(folder: Path) -> None:
+    inspect_row(folder, 0)
+
+
 class Forger:
     """A copy of a set of one shard, whose files can be rewritten and are then listed as true."""
 
@@ -67,17 +81,23 @@ class Forger:
         change(columns)
         arrays = [pa.array(columns[field.name], field.type) for field in reader.schema]
         records: list[FileRecord] = []
-        with shard_writer(self.folder / record.name, reader.schema, records) as shard:
+        fixed = tuple(record.segments[1].buffers)
+        with shard_writer(self.folder / record.name, reader.schema, records, fixed) as shard:
             shard.write(pa.record_batch(arrays, schema=reader.schema))
         self.list(records[0])
 
-    def lineage(self, change: Callable[[Columns], None], drop: str = "") -> None:
+    def lineage(self, change: Callable[[Columns], None], drop: str = "", retype: str = "") -> None:
         (path,) = self.folder.glob("lineage-*.parquet")
         table = pq.read_table(path)
         columns = table.to_pydict()
         change(columns)
         table = pa.table(columns, schema=table.schema)
-        pq.write_table(table.drop_columns([drop]) if drop else table, path)
+        if drop:
+            table = table.drop_columns([drop])
+        if retype:
+            place = table.schema.get_field_index(retype)
+            table = table.set_column(place, retype, table[retype].cast(pa.int64()))
+        pq.write_table(table, path)
         self.list(describe_file(self.folder, path.name, rows=table.num_rows))
 
     def list(self, record: FileRecord) -> None:
@@ -89,7 +109,7 @@ class Forger:
 
     def refused(self, message: str) -> bool:
         with pytest.raises(IntegrityError, match=message):
-            verify(self.folder, sink=NullSink())
+            verify_quietly(self.folder)
         return True
 
 
@@ -98,7 +118,7 @@ def forger(packed: Path, tmp_path: Path) -> Forger:
     made = Forger(copy_of(packed, tmp_path / "copy"))
     made.shard(lambda columns: None)
     made.lineage(lambda columns: None)
-    verify(made.folder, sink=NullSink())  # rewriting alone is no forgery
+    verify_quietly(made.folder)  # rewriting alone is no forgery
     return made
 
 
@@ -220,9 +240,28 @@ def test_lineage_that_tells_of_other_rows(forger: Forger, column: str) -> None:
     assert forger.refused(f"lineage and rows disagree in {column}")
 
 
+@pytest.mark.parametrize("look", [verify_quietly, report_quietly, inspect_first_row])
+def test_lineage_of_an_unreleased_state_is_refused_by_name(
+    forger: Forger, look: Callable[[Path], object]
+) -> None:
+    forger.lineage(lambda columns: None, drop="n_debiased")
+    with pytest.raises(BadInput, match="the lineage lacks n_debiased: an unreleased") as caught:
+        look(forger.folder)
+    assert caught.value.where.endswith("lineage-code-00000.parquet")
+    assert "pack the token set again" in caught.value.fix
+
+
 def test_lineage_of_other_columns(forger: Forger) -> None:
-    forger.lineage(lambda columns: None, drop="source")
+    forger.lineage(lambda columns: None, retype="slot")
     assert forger.refused("the lineage has other columns")
+
+
+def test_values_that_are_missing(forger: Forger) -> None:
+    def change(columns: Columns) -> None:
+        columns["piece_flags"][0] = None
+
+    forger.shard(change)
+    assert forger.refused("1 values of piece_flags are missing")
 
 
 def test_lineage_that_is_no_table(forger: Forger) -> None:

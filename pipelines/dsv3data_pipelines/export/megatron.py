@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from dsv3data.contracts.manifest import PACKED
 from dsv3data.contracts.progress import Sink
+from dsv3data.io.columns import column_values, list_lengths
 from dsv3data_pipelines.export.source import Source
 
 _MAGIC, _VERSION, _INT32 = b"MMIDIDX\0\0", 1, 4
@@ -84,20 +85,20 @@ def _by_domain(
 ) -> Iterator[tuple[str, NDArray[np.int32], NDArray[np.int32]]]:
     """The batch's sequences by domain: name, ids one after the other, length of each."""
     domains = batch.column("domain").dictionary_encode()
-    which = domains.indices.to_numpy()
+    which = column_values(domains.indices, np.int32)
     for number, name in enumerate(domains.dictionary.to_pylist()):
         chosen = batch if len(domains.dictionary) == 1 else batch.filter(pa.array(which == number))
         if eos is None:
             column = chosen.column("input_ids")
             lengths = np.full(len(column), column.type.list_size, dtype=np.int32)
-            yield name, column.flatten().to_numpy(), lengths
+            yield name, column_values(column.flatten(), np.int32), lengths
         else:
             yield name, *_closed(chosen.column("ids"), eos)
 
 
 def _closed(column: pa.LargeListArray, eos: int) -> Sequences:
     """Documents with their end-of-sentence id."""
-    ids = column.flatten().to_numpy()
-    ends = np.cumsum(column.value_lengths().to_numpy())
+    ids = column_values(column.flatten(), np.int32)
+    ends = np.cumsum(list_lengths(column))
     lengths = np.diff(ends, prepend=0) + 1
     return np.insert(ids, ends, eos).astype(np.int32), lengths.astype(np.int32)
