@@ -100,7 +100,7 @@ class _PhaseSink(ABC):
             if name.endswith("_us"):
                 continue
             parts.append(quantity(count, name))
-            if name == "tokens":
+            if name in ("documents", "tokens"):
                 parts.append(f"{quantity(meter.rate(name), name)}/s")
         if (binding := meter.binding()) is not None:
             parts.append(f"{binding[0]} takes {binding[1]:.0%}".replace("%", " %"))

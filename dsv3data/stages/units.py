@@ -145,7 +145,10 @@ def _first_left(tasks: Sequence[Task], futures: Sequence[Future[UnitRecord]], nu
 
 
 def _follow(futures: Sequence[Future[UnitRecord]], progress: Any, sink: Sink) -> None:
-    """Pass on progress and notes until all is done or something failed."""
+    """Pass on progress and notes until all is done or something failed.
+
+    Each worker says what is true of all: of notes that are the same up to a colon, the first.
+    """
     pending: set[Future[UnitRecord]] = set(futures)
     said: set[str] = set()
     while pending:
@@ -154,8 +157,8 @@ def _follow(futures: Sequence[Future[UnitRecord]], progress: Any, sink: Sink) ->
             amount, counts, note = progress.get()
             if note is None:
                 sink.advance(amount, **counts)
-            elif note not in said:  # each worker says it
-                said.add(note)
+            elif (topic := note.partition(":")[0]) not in said:
+                said.add(topic)
                 sink.note(note)
         for future in done:
             future.result()

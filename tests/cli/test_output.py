@@ -95,7 +95,7 @@ def test_the_part_that_binds_is_named(clock: Clock, capsys: pytest.CaptureFixtur
     sink.advance(100, documents=3, read_us=300_000, encode_us=700_000)
     sink.close()
     assert capsys.readouterr().err == (
-        "tokenize: 100 B · 50 B/s · 3 documents · encode takes 70 % · 0:02\n"
+        "tokenize: 100 B · 50 B/s · 3 documents · 1.5 documents/s · encode takes 70 % · 0:02\n"
     )
 
 

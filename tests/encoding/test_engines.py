@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from dsv3data.encoding.choose import choose_engine
 from dsv3data.encoding.fastokens import FastokensEncoder
 from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.probe import compare, first_difference, probe_texts
+from dsv3data.encoding.speed import bytes_per_second
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary, parse_vocabulary
 
 SURROGATES = range(0xD800, 0xE000)
@@ -102,11 +104,55 @@ def test_the_probe_holds_what_engines_differ_in(vocabulary: Vocabulary) -> None:
     assert 300_000 < len(text.encode()) < 600_000
 
 
-def test_auto_takes_the_fast_engine_and_says_nothing(vocabulary: Vocabulary) -> None:
+def test_auto_measures_and_says_which_and_why(vocabulary: Vocabulary) -> None:
     notes: list[str] = []
     chosen = choose_engine(vocabulary, "auto", note=notes.append)
     assert (chosen.name, chosen.is_oracle, notes) == ("fastokens", False, [])
-    assert chosen.described.startswith("fastokens 0.")
+    chosen = choose_engine(vocabulary, "auto", note=notes.append, texts=["a document\n"] * 3000)
+    assert chosen.name == "fastokens"
+    (note,) = notes
+    rates = r"fastokens \S+ MB/s, huggingface \S+ MB/s"
+    assert re.fullmatch(rf"fastokens 0\.\S+ encodes: on the first documents {rates}", note)
+
+
+@pytest.mark.parametrize("fastest", ["fastokens", "huggingface"])
+def test_auto_takes_the_fastest_whichever_it_is(
+    fastest: str, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def speed(engine: Any, texts: Sequence[str]) -> float:
+        is_oracle = isinstance(engine, HuggingFaceEncoder)
+        return 2e6 if is_oracle == (fastest == "huggingface") else 1e6
+
+    monkeypatch.setattr(choose, "bytes_per_second", speed)
+    notes: list[str] = []
+    chosen = choose_engine(vocabulary, "auto", note=notes.append, texts=["a"])
+    assert (chosen.name, chosen.is_oracle) == (fastest, fastest == "huggingface")
+    assert f"on the first documents {fastest} 2 MB/s, " in notes[0]
+
+
+def test_speed_is_that_of_the_beginnings_of_as_many_texts_as_there_is_time_for() -> None:
+    now = 0.0
+    calls: list[list[str]] = []
+
+    class Engine:
+        """Takes a second of its clock for a million characters."""
+
+        def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+            nonlocal now
+            calls.append(list(texts))
+            now += sum(map(len, texts)) / 1e6
+            return np.empty(0, np.int32), np.zeros(1, np.int64)
+
+    def rate(texts: Sequence[str]) -> float:
+        calls.clear()
+        return bytes_per_second(Engine(), texts, clock=lambda: now)
+
+    assert rate(["中" * 100_000, "b", "a" * 40_000, "c" * 40_000, "d"]) == pytest.approx(
+        1e6 * (3 * 65_536 + 1 + 80_000) / (65_536 + 80_001)
+    )
+    assert [sum(map(len, texts)) for texts in calls] == [8, 65_536, 80_001]  # then it had 0.1 s
+    assert rate(["a"] * 10) == pytest.approx(1e6)
+    assert rate([]) == 0.0
 
 
 def test_the_oracle_by_name(vocabulary: Vocabulary) -> None:

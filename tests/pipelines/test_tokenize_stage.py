@@ -278,8 +278,11 @@ def test_skipped_files_are_noted(tiny_tokenizer: Path, tmp_path: Path) -> None:
     write_texts(tmp_path / "in" / "a.jsonl", ["a"])
     (tmp_path / "in" / "b.bin").write_bytes(b"")
     listener = Listener()
+    unit._load.cache_clear()
     tokenize_tiny(tmp_path / "in", tiny_tokenizer, tmp_path / "out", sink=listener)
-    assert listener.notes == ["1 files of unknown kind were skipped, the first: b.bin"]
+    skipped, engine = listener.notes
+    assert skipped == "1 files of unknown kind were skipped, the first: b.bin"
+    assert " encodes: on the first documents fastokens " in engine
 
 
 def test_add_counts() -> None:

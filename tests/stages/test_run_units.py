@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,7 +17,9 @@ from dsv3data.contracts.errors import BadInput, EnvironmentFault, Stopped
 from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.io.atomic import write_atomic
+from dsv3data.io.ledger import UnitRecord
 from dsv3data.io.manifest_file import describe_file
+from dsv3data.stages import units
 from dsv3data.stages.units import complete_unit, run_units
 from fated_units import fated_units
 
@@ -104,6 +108,29 @@ def test_a_worker_that_dies_is_explained(tmp_path: Path) -> None:
     assert "use fewer --workers" in caught.value.fix
     records = run_units(fated_units(tmp_path, {}), workers=2, sink=NullSink())
     assert [record.files[0].name for record in records] == [unit.name for unit in units]
+
+
+def test_what_each_worker_notes_is_told_once() -> None:
+    class Listener(Total):
+        notes: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    progress: SimpleQueue[tuple[int, dict[str, int], str | None]] = SimpleQueue()
+    for message in (
+        (0, {}, "an engine encodes: 95 MB/s"),
+        (7, {"things": 1}, None),
+        (0, {}, "an engine encodes: 97 MB/s"),
+        (0, {}, "something else"),
+    ):
+        progress.put(message)
+    done: Future[UnitRecord] = Future()
+    done.set_result(UnitRecord(plan_hash="", input_sha256="", files=(), counts={}))
+    sink = Listener()
+    units._follow([done], progress, sink)
+    assert sink.done == 7
+    assert sink.notes == ["an engine encodes: 95 MB/s", "something else"]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "fastokens", "huggingface"]),
     default="auto",
     show_default=True,
-    help="Who encodes; the ids are the same. auto: the fastest one that proves itself.",
+    help="Who encodes; the ids are the same. auto: who proves exact and measures fastest.",
 )
 @click.option(
     "--check-rate",
@@ -133,6 +133,7 @@ def tokenize(
         "root": result.root,
         "seconds": result.seconds,
         "bytes_per_second": result.counts["bytes"] / max(result.seconds, 1e-9),
+        "tokens_per_second": result.counts["tokens"] / max(result.seconds, 1e-9),
         "peak_memory_bytes": peak_memory_bytes(),
         **result.run,
     }
@@ -159,7 +160,8 @@ def _forecast(facts: dict[str, Any]) -> Any:
 
 def _render(console: Console, tree: dict[str, Any]) -> None:
     made = table("domain", ">documents", ">text", ">tokens", ">bytes per token")
-    for name, figures in tree["domains"].items():
+    rows = [*tree["domains"].items()]
+    for name, figures in [*rows, ("in all", tree)] if len(rows) > 1 else rows:
         made.add_row(
             name,
             f"{figures['documents']:,}",
@@ -184,11 +186,15 @@ def _render(console: Console, tree: dict[str, Any]) -> None:
 
 def _speed(tree: dict[str, Any]) -> str:
     if tree["documents_encoded"] == tree["documents"]:
-        done = f"{quantity(tree['bytes_per_second'], 'B')} of text/s in {duration(tree['seconds'])}"
+        rate = quantity(tree["tokens_per_second"], "tokens")
+        done = (
+            f"{quantity(tree['bytes_per_second'], 'B')} of text/s · {rate}/s"
+            f" in {duration(tree['seconds'])}"
+        )
     else:
         done = f"{tree['documents_encoded']:,} documents encoded, the others were done before"
     return (
         f"{done} · largest process {quantity(tree['peak_memory_bytes'], 'B')} · "
-        f"{', '.join(tree['units_by_engine'])}, {tree['documents_checked']:,} documents checked "
-        "by the reference"
+        f"{', '.join(tree['units_by_engine']) or 'no engine'}, "
+        f"{tree['documents_checked']:,} documents checked by the reference"
     )

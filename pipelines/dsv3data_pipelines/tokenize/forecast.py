@@ -49,8 +49,8 @@ def forecast(
     vocabulary = load_vocabulary(tokenizer)
     files, _ = discover(inputs, text_files=config.read.text_files)
     units = plan_units(files, unit_bytes=config.unit_bytes)
-    chosen = choose_engine(vocabulary, engine, note=sink.note)
     sample = _take_sample(units, config)
+    chosen = choose_engine(vocabulary, engine, note=sink.note, texts=sample.texts)
     chosen.encoder.encode(sample.texts[:8])  # the first call of an engine is slow
     values, seconds = _timed(lambda: chosen.encoder.encode(sample.texts)[0])
     encoded = sum(len(text.encode("utf-8")) for text in sample.texts) or 1

@@ -12,9 +12,9 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -85,8 +85,6 @@ class TokenizeUnit:
 
     def run_hashing(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any], str]:
         loaded = _load(self.tokenizer, self.tokenizer_sha256, self.engine)
-        while loaded.notes:
-            sink.note(loaded.notes.pop(0))
         log = InputLog()
         work = _UnitWork(self, loaded, log, sink)
         with atomic_writer(self.out / self.rejected_name) as rejected:
@@ -137,27 +135,37 @@ class UnitCounts:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Loaded:
-    """What a process loads once for a tokenizer; `notes` are still to be told to somebody."""
+    """What a process loads once for a tokenizer."""
 
-    vocabulary: Vocabulary
-    engine: ChosenEngine
-    control_text: ControlTextCounter
-    notes: list[str] = field(default_factory=list)
+    def __init__(self, vocabulary: Vocabulary, wanted: str) -> None:
+        self.vocabulary = vocabulary
+        self.control_text = ControlTextCounter(vocabulary.control_texts)
+        self._wanted = wanted
+        self._engine: ChosenEngine | None = None
+
+    def engine_for(self, texts: Sequence[str], note: Callable[[str], None]) -> ChosenEngine:
+        """The engine of this process, chosen by the first texts that it is asked for."""
+        if self._engine is None:
+            self._engine = choose_engine(self.vocabulary, self._wanted, note=note, texts=texts)
+        return self._engine
 
 
 @functools.lru_cache(maxsize=1)
 def _load(tokenizer: Path, sha256: str, engine: str) -> _Loaded:
     """`sha256` makes another tokenizer at the same path another entry."""
-    vocabulary = load_vocabulary(tokenizer)
-    notes: list[str] = []
-    return _Loaded(
-        vocabulary=vocabulary,
-        engine=choose_engine(vocabulary, engine, note=notes.append),
-        control_text=ControlTextCounter(vocabulary.control_texts),
-        notes=notes,
-    )
+    return _Loaded(load_vocabulary(tokenizer), engine)
+
+
+class _UnitEngine(NamedTuple):
+    """The engine of a unit, and its check by the oracle."""
+
+    chosen: ChosenEngine
+    check: OracleCheck
+
+    def facts(self) -> dict[str, Any]:
+        """Who encoded how many units (one), and how many documents were checked."""
+        return {"engines": {self.chosen.described: 1}, "checked": self.check.checked}
 
 
 class _Encoded(NamedTuple):
@@ -176,8 +184,7 @@ class _UnitWork:
         self._loaded = loaded
         self._sink = sink
         self._log = log
-        engine = loaded.engine
-        self._check = OracleCheck(engine.encoder, engine.oracle, task.check_rate)
+        self._engine: _UnitEngine | None = None
         self._schema = token_schema(
             {
                 "format": "dsv3data.tokens",
@@ -196,8 +203,7 @@ class _UnitWork:
         """Counts for the manifest; under "run" what depends on how the work was done."""
         words = np.concatenate(self._words) if self._words else np.empty((0, 2), dtype=np.uint64)
         self._counts.keys_digest = keys_digest(words)
-        run = {"engines": {self._loaded.engine.described: 1}, "checked": self._check.checked}
-        return {**self._counts.tree(), "run": run}
+        return {**self._counts.tree(), "run": self._engine.facts() if self._engine else {}}
 
     def write_shards(self, rejected: BinaryIO) -> list[FileRecord]:
         """Write all documents; a unit without any writes no shard."""
@@ -222,11 +228,20 @@ class _UnitWork:
         documents = self._documents(rejected)
         while group := _group(documents):
             self._clock.end("read")
-            values, offsets = self._loaded.engine.encoder.encode([one.text for one in group])
+            texts = [document.text for document in group]
+            engine = self._engine_for(texts)
+            self._clock.end("load")
+            encoded = _Encoded(group, *engine.chosen.encoder.encode(texts))
             self._clock.end("encode")
-            encoded = _Encoded(group, values, offsets)
-            self._account(encoded)
+            self._account(encoded, texts, engine)
             yield encoded
+
+    def _engine_for(self, texts: Sequence[str]) -> _UnitEngine:
+        if self._engine is None:
+            chosen = self._loaded.engine_for(texts, self._sink.note)
+            check = OracleCheck(chosen.encoder, chosen.oracle, self._task.check_rate)
+            self._engine = _UnitEngine(chosen, check)
+        return self._engine
 
     def _documents(self, rejected: BinaryIO) -> Iterator[Document]:
         found_in = self._loaded.control_text.found_in
@@ -243,18 +258,17 @@ class _UnitWork:
             if left is not None and (left := left - 1) == 0:
                 return
 
-    def _account(self, encoded: _Encoded) -> None:
+    def _account(self, encoded: _Encoded, texts: Sequence[str], engine: _UnitEngine) -> None:
         """Check, count and report a group."""
         documents, values, offsets = encoded
         keys = np.frombuffer(b"".join([document.key for document in documents]), dtype=np.uint8)
         words = keys_to_words(keys.reshape(-1, 16))
         self._words.append(words)
-        if not self._loaded.engine.is_oracle:
-            texts = [document.text for document in documents]
-            mismatch = self._check.mismatch(words, texts, (values, offsets))
+        if not engine.chosen.is_oracle:
+            mismatch = engine.check.mismatch(words, texts, (values, offsets))
             self._clock.end("check")
             if mismatch is not None:
-                raise self._wrong_ids(documents[mismatch.document], mismatch)
+                raise self._wrong_ids(engine, documents[mismatch.document], mismatch)
         for document, n_tokens in zip(documents, np.diff(offsets).tolist(), strict=True):
             self._counts.add(document.domain, n_tokens, document.n_bytes)
         self._sink.advance(
@@ -265,11 +279,12 @@ class _UnitWork:
         )
         self._reported = self._log.n_bytes
 
-    def _wrong_ids(self, document: Document, mismatch: Mismatch) -> IntegrityError:
+    def _wrong_ids(
+        self, engine: _UnitEngine, document: Document, mismatch: Mismatch
+    ) -> IntegrityError:
         described = mismatch.difference.describe(self._loaded.vocabulary)
         return IntegrityError(
-            f"the engine {self._loaded.engine.described} gives other ids than the reference: "
-            f"{described}",
+            f"the engine {engine.chosen.described} gives other ids than the reference: {described}",
             where=f"{document.source} at {document.position:,}, unit {self._task.name}",
             effect="nothing of this unit was published; units that this engine finished before "
             "cannot be trusted either",
