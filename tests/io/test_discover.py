@@ -53,14 +53,15 @@ def test_unknown_kinds_are_listed_as_skipped(tmp_path: Path) -> None:
     make(tmp_path, "a.jsonl", "b.tsv", "b.csv.zst", "c.parquet.gz", "d.arrow.zst", "README", "e.gz")
     files, skipped = discover([tmp_path], text_files=TEXT_FILES)
     assert [file.name for file in files] == ["a.jsonl", "b.csv.zst"]
-    assert skipped == ["README", "b.tsv", "c.parquet.gz", "d.arrow.zst", "e.gz"]
+    names = ["README", "b.tsv", "c.parquet.gz", "d.arrow.zst", "e.gz"]
+    assert skipped == [f"{name} (unknown kind)" for name in names]
 
 
 def test_further_text_files_by_pattern(tmp_path: Path) -> None:
     make(tmp_path, "a.md", "b.txt", "c.md.gz")
     files, skipped = discover([tmp_path], text_files=["*.md", "*.md.gz"])
     assert [(file.name, file.compression) for file in files] == [("a.md", ""), ("c.md.gz", "gz")]
-    assert skipped == ["b.txt"]
+    assert skipped == ["b.txt (unknown kind)"]
 
 
 def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
@@ -81,8 +82,22 @@ def test_links_are_followed_only_when_given_themselves(tmp_path: Path) -> None:
     (tmp_path / "in" / "c.jsonl").symlink_to(tmp_path / "real" / "a.jsonl")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "nowhere.jsonl").symlink_to(tmp_path / "absent")
-    assert list(found(tmp_path / "in")) == ["b.jsonl"]
+    (tmp_path / "in" / ".hidden.jsonl").symlink_to(tmp_path / "absent")
+    files, skipped = discover([tmp_path / "in"], text_files=TEXT_FILES)
+    assert [file.name for file in files] == ["b.jsonl"]
+    assert skipped == ["c.jsonl (link)", "loop (link)", "nowhere.jsonl (link)"]
     assert list(found(tmp_path / "in" / "c.jsonl")) == ["c.jsonl"]
+    assert list(found(tmp_path / "in" / "loop")) == ["b.jsonl"]
+
+
+def test_a_folder_of_links_is_not_empty_without_a_word(tmp_path: Path) -> None:
+    make(tmp_path / "real", "a.jsonl")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").symlink_to(tmp_path / "real" / "a.jsonl")
+    with pytest.raises(BadInput, match="no documents found") as caught:
+        found(tmp_path / "in")
+    assert "1 links in it were not followed" in caught.value.what
+    assert caught.value.fix == "give the files and folders that the links lead to"
 
 
 def test_pipes_are_not_opened(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -281,7 +282,7 @@ def test_skipped_files_are_noted(tiny_tokenizer: Path, tmp_path: Path) -> None:
     unit._load.cache_clear()
     tokenize_tiny(tmp_path / "in", tiny_tokenizer, tmp_path / "out", sink=listener)
     skipped, engine = listener.notes
-    assert skipped == "1 files of unknown kind were skipped, the first: b.bin"
+    assert skipped == "1 files were skipped, the first: b.bin (unknown kind)"
     assert " encodes: on the first documents fastokens " in engine
 
 
@@ -403,6 +404,8 @@ def test_why_an_engine_was_refused_is_said_once_by_all_workers(
     assert run.code == 0
     assert run.err.count("fastokens is not installed: huggingface encodes") == 1
     assert "tokenizers 0." in run.out
+    assert re.search(r"^in all +\d+ ", run.out, flags=re.MULTILINE)
+    assert re.search(r" of text/s · \S+( K)? tokens/s in 0:", run.out)
     run = run_cli(*words, "--out", tmp_path / "new", "--engine", "fastokens", env=env)
     assert run.code == 5
     assert "the engine fastokens is not installed" in run.err

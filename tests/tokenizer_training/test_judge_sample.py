@@ -151,4 +151,4 @@ def test_files_of_no_kind_are_named(tmp_path: Path) -> None:
     (tmp_path / "y.pdf").write_bytes(b"a")
     notes = Notes()
     read_sample([tmp_path], options=ReadOptions(), sample_bytes=100, language_key="", sink=notes)
-    assert notes.text == "1 files of unknown kind were skipped, the first: y.pdf"
+    assert notes.text == "1 files were skipped, the first: y.pdf (unknown kind)"

@@ -203,7 +203,7 @@ def test_describe_reads_nothing(small: Path) -> None:
     facts = forecast([small], config, workers=1, sink=sink)
     size = (small / "x.jsonl").stat().st_size
     assert facts.items() >= {"files": 1, "input_bytes": size, "vocab_size": 300}.items()
-    assert sink.texts == ("1 files of unknown kind are skipped, the first: notes.pdf",)
+    assert sink.texts == ("1 files are skipped, the first: notes.pdf (unknown kind)",)
 
 
 # The report, recomputed with the untouched `tokenizers` library.

@@ -87,7 +87,7 @@ def count_corpus(
     """
     files, skipped = discover(inputs, text_files=config.read.text_files)
     if skipped:
-        sink.note(f"{len(skipped)} files of unknown kind were skipped, the first: {skipped[0]}")
+        sink.note(f"{len(skipped)} files were skipped, the first: {skipped[0]}")
     units = plan_units(files, unit_bytes=config.unit_bytes)
     plan = _plan(config, files)
     plan_hash = config_hash({**plan, "input": {}})

@@ -31,7 +31,7 @@ def forecast(
     """
     files, skipped = discover(inputs, text_files=config.read.text_files)
     if skipped:
-        sink.note(f"{len(skipped)} files of unknown kind are skipped, the first: {skipped[0]}")
+        sink.note(f"{len(skipped)} files are skipped, the first: {skipped[0]}")
     size = sum(file.size for file in files)
     counts, halves, seconds = WordCounts(), [], 0.0
     for part in _probe(inputs, config):

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from dsv3data.contracts.errors import BadInput
-from dsv3data.io.sources.place import Place, walk
+from dsv3data.io.sources.place import Place, links_below, walk
 
 Kind = Literal["jsonl", "csv", "parquet", "arrow", "text"]
 Compression = Literal["", "gz", "zst"]
@@ -44,11 +44,11 @@ class SourceFile:
 def discover(
     inputs: Sequence[Path | str], *, text_files: Iterable[str]
 ) -> tuple[list[SourceFile], list[str]]:
-    """Files below `inputs` (paths, URLs), sorted by name, and the names of files of no known kind.
+    """Files below `inputs` (paths, URLs), sorted by name, and what was skipped, with the reason.
 
-    A file given itself must be of a known kind; in a folder other kinds are listed as skipped.
-    Hidden files and folders are left out. Links are followed for files given themselves, never
-    inside a folder.
+    A file given itself must be of a known kind; in a folder other kinds are skipped. Links are
+    followed for files given themselves, inside a folder they are skipped. Hidden files and folders
+    are left out.
 
     Raises:
         BadInput: nothing found, an unreadable folder, a file of unknown kind or with a name that is
@@ -65,19 +65,22 @@ def discover(
             elif str(place) == str(root):
                 raise _unknown_kind(place, name)
             else:
-                skipped.append(name)
+                skipped.append(f"{name} (unknown kind)")
+    links = [f"{name} (link)" for root in inputs for name in links_below(root)]
     found.sort(key=lambda file: file.name)
-    skipped.sort()
     _refuse_twins(found)
     if not found:
         raise BadInput(
             "no documents found: no .jsonl, .csv, .parquet, .arrow or text file "
-            f"({', '.join(patterns)}) there",
+            f"({', '.join(patterns)}) there"
+            + (f"; {len(links)} links in it were not followed" if links else ""),
             where=", ".join(map(str, inputs)),
             effect="nothing was started",
-            fix="check the path, or name further text files with --text-files '*.md'",
+            fix="give the files and folders that the links lead to"
+            if links
+            else "check the path, or name further text files with --text-files '*.md'",
         )
-    return found, skipped
+    return found, sorted(skipped) + sorted(links)
 
 
 def _kind_of(name: str, patterns: Sequence[str]) -> tuple[Kind, Compression] | None:

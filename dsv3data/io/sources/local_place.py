@@ -87,13 +87,26 @@ def walk_local(root: Path) -> Iterator[tuple[str, Place]]:
             effect="nothing was started",
             fix="check the path",
         )
+    for path in _entries(root):
+        if stat.S_ISREG(path.lstat().st_mode):
+            yield path.relative_to(root).as_posix(), _found(path)
+
+
+def local_links(root: Path) -> Iterator[str]:
+    """See `place.links_below`."""
+    if root.is_dir():
+        for path in _entries(root):
+            if path.is_symlink():
+                yield path.relative_to(root).as_posix()
+
+
+def _entries(root: Path) -> Iterator[Path]:
+    """Whatever is below a folder and not hidden, the folders that are walked into left out."""
     # `Path.rglob` passes over what it may not read.
     for folder, subfolders, names in os.walk(root, onerror=_refuse_folder):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if not name.startswith(".") and stat.S_ISREG(path.lstat().st_mode):
-                yield path.relative_to(root).as_posix(), _found(path)
+        links = [name for name in subfolders if Path(folder, name).is_symlink()]
+        yield from (Path(folder, name) for name in sorted([*names, *links]) if name[0] != ".")
 
 
 def _found(path: Path) -> LocalPlace:

@@ -67,3 +67,12 @@ def walk(root: Path | str) -> Iterator[tuple[str, Place]]:
     from dsv3data.io.sources.local_place import walk_local
 
     return walk_local(Path(root))
+
+
+def links_below(root: Path | str) -> list[str]:
+    """Names of links to files and folders below the folder `root`, which `walk` passes over."""
+    if isinstance(root, str) and is_url(root):
+        return []
+    from dsv3data.io.sources.local_place import local_links
+
+    return list(local_links(Path(root)))

@@ -239,7 +239,7 @@ def _plan_units(
 ) -> tuple[list[SourceFile], list[Unit]]:
     files, skipped = discover(inputs, text_files=config.read.text_files)
     if skipped:
-        sink.note(f"{len(skipped)} files of unknown kind were skipped, the first: {skipped[0]}")
+        sink.note(f"{len(skipped)} files were skipped, the first: {skipped[0]}")
     return files, plan_units(files, unit_bytes=config.unit_bytes)
 
 

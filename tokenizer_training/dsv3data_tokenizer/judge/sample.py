@@ -70,7 +70,7 @@ def read_sample(
     """
     files, skipped = discover(inputs, text_files=options.text_files)
     if skipped:
-        sink.note(f"{len(skipped)} files of unknown kind were skipped, the first: {skipped[0]}")
+        sink.note(f"{len(skipped)} files were skipped, the first: {skipped[0]}")
     units = plan_units(files, unit_bytes=_UNIT_BYTES)
     choice = _Choice(sample_bytes)
     sink.phase("read documents", total=sum(unit.size for unit in units), unit="B")
