@@ -56,18 +56,18 @@ def generate(
     Raises:
         BadInput: no prompt, or more tokens than the model's context holds.
     """
-    _check_length(model, len(prompt), max_tokens)
+    check_length(model, len(prompt), max_tokens)
     # A guess at the end may be read in vain.
     decoder = Decoder(model, len(prompt) + max_tokens + 1)
     writer = _Writer(len(prompt), max_tokens, stop_id, n_ids, sampling, on_token)
-    ids_S = _tensor(prompt, model)
+    ids_S = as_ids(prompt, model)
     states_SD = decoder.read(ids_S)
     writer.add(decoder.logits(states_SD[-1:])[0])
     if speculative and model.mtp is not None:
         _speculate(decoder, writer, ids_S, states_SD)
     else:
         while not writer.finished:
-            states_SD = decoder.read(_tensor(writer.result.ids[-1:], model))
+            states_SD = decoder.read(as_ids(writer.result.ids[-1:], model))
             writer.add(decoder.logits(states_SD)[0])
     return writer.result
 
@@ -119,9 +119,9 @@ def _speculate(decoder: Decoder, writer: _Writer, prompt_S: Tensor, states_SD: T
     model, ids = decoder.model, writer.result.ids
     behind = [*prompt_S[1:].tolist(), ids[-1]]
     while not writer.finished:
-        logits_SV = decoder.mtp_logits(states_SD, _tensor(behind, model))
-        guess = writer.guess(logits_SV[-1])
-        states_SD = decoder.read(_tensor([ids[-1], guess], model))
+        ahead_SD = decoder.look_ahead(states_SD, as_ids(behind, model))
+        guess = writer.guess(model.logits(ahead_SD[-1]))
+        states_SD = decoder.read(as_ids([ids[-1], guess], model))
         logits_SV = decoder.logits(states_SD)
         if writer.add(logits_SV[0]) == guess:
             writer.result.accepted += 1
@@ -133,11 +133,17 @@ def _speculate(decoder: Decoder, writer: _Writer, prompt_S: Tensor, states_SD: T
             states_SD, behind = states_SD[:1], ids[-1:]
 
 
-def _tensor(ids: Sequence[int] | Tensor, model: Transformer) -> Tensor:
+def as_ids(ids: Sequence[int], model: Transformer) -> Tensor:
+    """int64, where the model is."""
     return torch.as_tensor(ids, dtype=torch.int64, device=model.embedding.weight.device)
 
 
-def _check_length(model: Transformer, n_prompt: int, max_tokens: int) -> None:
+def check_length(model: Transformer, n_prompt: int, max_tokens: int) -> None:
+    """Refuse what the model's context does not hold.
+
+    Raises:
+        BadInput: no prompt, or too many tokens.
+    """
     context = model.config.context
     if n_prompt < 1 or n_prompt + max_tokens > context:
         raise BadInput(

@@ -58,10 +58,10 @@ def attend(
     key_up_HNC, value_up_HVC = torch.split(up_HuC, [attention.d_qk_nope, attention.d_v], dim=1)
     query_SHC = torch.einsum("shn,hnc->shc", plain_SHN, key_up_HNC)
     scores_HST = torch.einsum("shc,tc->hst", query_SHC, latents_TC)
-    scores_HST = scores_HST + torch.einsum("shr,tr->hst", turned_SHR, keys_TR)
+    scores_HST += torch.einsum("shr,tr->hst", turned_SHR, keys_TR)
     positions_T = torch.arange(stop, device=x_SD.device)
     future_ST = positions_T > positions_T[start:, None]
-    scores_HST = (scores_HST * attention.softmax_scale).masked_fill(future_ST, float("-inf"))
+    scores_HST.mul_(attention.softmax_scale).masked_fill_(future_ST, float("-inf"))
     weights_HST = torch.softmax(scores_HST.float(), dim=-1).to(x_SD.dtype)
     mixed_SHC = torch.einsum("hst,tc->shc", weights_HST, latents_TC)
     heads_SHV = torch.einsum("shc,hvc->shv", mixed_SHC, value_up_HVC)

@@ -155,7 +155,7 @@ def _by_library(x_PK: Tensor, weight_ENK: Tensor, segments: Segments) -> Tensor:
             f"{weight_ENK.shape[2]}",
             where="model.d_model and model.d_expert",
             effect="nothing was computed",
-            fix="choose other widths, or train with --set precision=fp32",
+            fix="choose other widths, or fp32 (train --set precision=fp32, generate --dtype fp32)",
         )
     weight_EKN = weight_ENK.to(x_PK.dtype).transpose(1, 2)
     return F.grouped_mm(x_PK, weight_EKN, offs=segments.starts_E1[1:])
