@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from dsv3data.contracts.config import from_dict
-from dsv3data.contracts.errors import BadInput
+import torch
+from torch import nn
+
+from dsv3data.model.moe import RoutedExperts
 from dsv3data.model.transformer import Transformer
-from dsv3data.training.checkpoint import list_checkpoints, load_weights, verify_checkpoint
-from dsv3data.training.config import TrainConfig
+from dsv3data.training.checkpoint import newest_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,28 +24,35 @@ class TrainedModel:
     tokens: int
 
 
-def load_trained(run: Path, *, average: bool = False) -> TrainedModel:
+def load_trained(
+    run: Path, *, average: bool = False, dtype: Literal["fp32", "bf16"] = "fp32"
+) -> TrainedModel:
     """The newest checkpoint of the training run in `run`, verified byte by byte.
 
     Args:
         average: take the moving average of the weights instead of the last ones.
+        dtype: of weights and activations; norms and routers stay fp32 in both.
 
     Raises:
         BadInput: there is none, or none of the average.
         IntegrityError: it is damaged.
     """
-    found = list_checkpoints(run / "checkpoints")
-    if not found:
-        raise BadInput(
-            "there is no checkpoint of a training run",
-            where=str(run / "checkpoints"),
-            effect="nothing was generated",
-            fix="give the folder that `dsv3data train --out` wrote, after its first checkpoint",
-        )
-    state = verify_checkpoint(found[0])
-    config = from_dict(TrainConfig, state["config"], where=str(found[0]))
-    model = Transformer(config.model)
-    model.load_state_dict(load_weights(found[0], average=average))
+    checkpoint = newest_checkpoint(run)
+    model = Transformer(checkpoint.config.model)
+    model.load_state_dict(checkpoint.weights(average=average))
+    if dtype == "bf16":
+        _round_weights(model)
     return TrainedModel(
-        model=model.eval(), checkpoint=found[0], step=state["step"], tokens=state["tokens"]
+        model=model.eval(),
+        checkpoint=checkpoint.path,
+        step=checkpoint.step,
+        tokens=checkpoint.tokens,
     )
+
+
+def _round_weights(model: Transformer) -> None:
+    """Matrices in BF16, half the memory: for reading only, since training needs them in fp32."""
+    model.set_precision("bf16")
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding | RoutedExperts):
+            module.to(torch.bfloat16)

@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dsv3data.contracts.config import config_hash, differences, to_dict
+from dsv3data.contracts.config import config_hash, differences, from_dict, to_dict
 from dsv3data.contracts.errors import BadConfig, BadInput, IntegrityError
 from dsv3data.contracts.progress import Sink
 from dsv3data.io.atomic import (
@@ -175,6 +175,40 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
         if hashlib.sha256(data).hexdigest() != expected["sha256"]:
             raise _damaged(f"{name} does not have its SHA-256", file)
     return state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Newest:
+    """The checkpoint of a run that other commands read: verified byte by byte."""
+
+    path: Path
+    config: TrainConfig
+    step: int
+    tokens: int
+
+    def weights(self, *, average: bool = False) -> dict[str, Tensor]:
+        """As `load_weights`."""
+        return load_weights(self.path, average=average)
+
+
+def newest_checkpoint(run: Path) -> Newest:
+    """The newest checkpoint of the training run in `run`.
+
+    Raises:
+        BadInput: there is none.
+        IntegrityError: it is damaged.
+    """
+    found = list_checkpoints(run / "checkpoints")
+    if not found:
+        raise BadInput(
+            "there is no checkpoint of a training run",
+            where=str(run / "checkpoints"),
+            effect="nothing was loaded",
+            fix="give the folder that `dsv3data train --out` wrote, after its first checkpoint",
+        )
+    state = verify_checkpoint(found[0])
+    config = from_dict(TrainConfig, state["config"], where=str(found[0]))
+    return Newest(path=found[0], config=config, step=state["step"], tokens=state["tokens"])
 
 
 def load_weights(path: Path, *, average: bool = False) -> dict[str, Tensor]:

@@ -12,13 +12,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dsv3data.contracts.config import from_dict
 from dsv3data.contracts.errors import BadInput
 from dsv3data.io.atomic import atomic_folder
 from dsv3data.model.hf_config import hf_config
 from dsv3data.model.hf_names import export_state
-from dsv3data.training.checkpoint import list_checkpoints, load_weights, verify_checkpoint
-from dsv3data.training.config import TrainConfig
+from dsv3data.training.checkpoint import newest_checkpoint
 
 _SHARD_BYTES = 5 << 30
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -56,17 +54,9 @@ def export_model(
             effect="nothing was written",
             fix="give another --out, or move it away",
         )
-    found = list_checkpoints(run / "checkpoints")
-    if not found:
-        raise BadInput(
-            "there is no checkpoint to export",
-            where=str(run / "checkpoints"),
-            effect="nothing was written",
-            fix="give the folder that `dsv3data train --out` wrote, after its first checkpoint",
-        )
-    state = verify_checkpoint(found[0])
-    config = from_dict(TrainConfig, state["config"], where=str(found[0])).model
-    tensors = export_state(load_weights(found[0], average=average), config)
+    checkpoint = newest_checkpoint(run)
+    config = checkpoint.config.model
+    tensors = export_state(checkpoint.weights(average=average), config)
     with atomic_folder(out) as partial:
         kind = "float32" if dtype == "fp32" else "bfloat16"
         settings = hf_config(config) | {"dtype": kind}

@@ -13,6 +13,7 @@ from dsv3data.contracts.errors import BadConfig, BadInput
 from dsv3data.generation.generate import Generation, generate
 from dsv3data.generation.load import load_trained
 from dsv3data.generation.sampling import SamplingConfig, draw, gumbel_noise
+from dsv3data.generation.score import score
 from dsv3data.model.transformer import Transformer
 from tiny_models import random_model, small_config
 from tiny_training import train_tiny
@@ -30,12 +31,13 @@ def made(
     speculative: bool,
     stop_id: int = -1,
     n_ids: int = 128,
+    max_tokens: int = 17,
     **options: Any,
 ) -> Generation:
     return generate(
         model,
         prompt,
-        max_tokens=17,
+        max_tokens=max_tokens,
         stop_id=stop_id,
         n_ids=n_ids,
         sampling=SamplingConfig(**options),
@@ -108,6 +110,24 @@ def test_what_does_not_fit_the_context(
         )
 
 
+# Scoring
+
+
+def test_an_answer_is_scored_as_the_whole_row_would(model: Transformer) -> None:
+    prompt, answer = [5, 9, 2, 11], [7, 3, 8]
+    found = score(model, prompt, answer, n_ids=100)
+    with torch.no_grad():
+        hidden = model(torch.tensor([prompt + answer])).hidden_BTD[0, 3:-1]
+        logits = model.logits(hidden)[:, :100]
+    nats = torch.nn.functional.cross_entropy(logits, torch.tensor(answer), reduction="none")
+    assert found.nats == pytest.approx(nats.tolist(), rel=1e-4)
+    assert not found.found
+    own = made(model, prompt, speculative=False).ids[:3]
+    assert score(model, prompt, own, n_ids=128).found
+    with pytest.raises(BadInput, match="new tokens do not fit"):
+        score(model, [1] * 40, [1] * 9, n_ids=128)
+
+
 # Drawing
 
 
@@ -164,6 +184,20 @@ def test_the_newest_checkpoint_is_read(tmp_path: Path) -> None:
         speculative=True,
     )
     assert len(result.ids) == 8
+
+
+def test_half_the_memory_gives_nearly_the_same(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    whole, half = load_trained(tmp_path).model, load_trained(tmp_path, dtype="bf16").model
+    sizes = [sum(p.nbytes for p in model.parameters()) for model in (whole, half)]
+    assert sizes[1] < 0.55 * sizes[0]
+    kinds = {name.split(".")[-2]: p.dtype for name, p in half.named_parameters()}
+    assert kinds["ffn_norm"] == kinds["router"] == torch.float32
+    assert kinds["embedding"] == kinds["head"] == kinds["q_up"] == kinds["routed"] == torch.bfloat16
+    nats = [score(model, [1, 2, 3], [4, 5, 6], n_ids=128).nats for model in (whole, half)]
+    assert nats[0] != nats[1]
+    assert nats[0] == pytest.approx(nats[1], rel=0.02)
+    assert len(made(half, [3], speculative=True, max_tokens=5).ids) == 5
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:

@@ -70,5 +70,5 @@ def test_shards_and_bf16(
 def test_refusals(run: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="the output folder exists already"):
         export_model(run, tmp_path)
-    with pytest.raises(BadInput, match="there is no checkpoint to export"):
+    with pytest.raises(BadInput, match="there is no checkpoint of a training run"):
         export_model(tmp_path, tmp_path / "hf")

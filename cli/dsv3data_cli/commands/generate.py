@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Of the draws.  [default: 0]")
 @click.option("--average", is_flag=True, help="Take the moving average of the weights.")
 @click.option(
+    "--dtype",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of weights and activations; bf16 takes half the memory.",
+)
+@click.option(
     "--compare", is_flag=True, help="Generate with and without the MTP module, timed side by side."
 )
 @output_options
@@ -40,6 +47,7 @@ def generate(
     suffix: str | None,
     max_tokens: int,
     average: bool,
+    dtype: Literal["fp32", "bf16"],
     compare: bool,
     output: Output,
     **given: Any,
@@ -61,7 +69,7 @@ def generate(
 
     sampling = load_config(SamplingConfig, None, as_overrides(given))
     vocabulary = load_vocabulary(tokenizer)
-    trained = load_trained(run, average=average)
+    trained = load_trained(run, average=average, dtype=dtype)
     _check_vocabulary(vocabulary, trained.model.config.vocab_size, tokenizer)
     ids = _prompt_ids(vocabulary, prompt, suffix)
     modes = ["guessing", "plain"] if compare else ["guessing"]
