@@ -7,16 +7,17 @@ thread reads while the caller computes. Nothing is shared between processes: no 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from dsv3data.contracts.errors import BadConfig
 from dsv3data.loader.packed_dataset import Batch
 from dsv3data.loader.stream import SequenceStream, check_share
 
-_LOOK_SECONDS = 0.1
 # A batch, or what went wrong, and the state after it.
 _Item = tuple[Batch | BaseException, dict[str, int | str]]
 
@@ -24,11 +25,12 @@ _Item = tuple[Batch | BaseException, dict[str, int | str]]
 class Prefetcher:
     """The batches of a stream's rank, read up to `depth` ahead.
 
-    The state is that of the last batch that was given out, however far reading has gone. Use it as
-    a context manager, or `close` it. Memory: at most depth + 2 batches.
+    A drop-in for the stream itself: the same batches, and a state that is that of the last batch
+    that was given out, however far reading has gone. Use it as a context manager, or `close` it.
+    Memory: at most depth + 2 batches.
 
     Raises:
-        BadConfig: ranks that would get different numbers of rows.
+        BadConfig: ranks that would get different numbers of rows; no depth.
         IntegrityError: from `next`, a damaged row; the stream stays in front of it.
     """
 
@@ -36,6 +38,13 @@ class Prefetcher:
         self, stream: SequenceStream, n: int, *, rank: int = 0, world: int = 1, depth: int = 2
     ) -> None:
         check_share(n, rank, world)
+        if depth < 1:
+            raise BadConfig(
+                f"{depth} batches cannot be read ahead",
+                where="depth",
+                effect="nothing was started",
+                fix="give 1 or more, or use the stream itself",
+            )
         self._stream, self._n, self._rank, self._world = stream, n, rank, world
         self._depth = depth
         self._state = stream.state()
@@ -52,8 +61,15 @@ class Prefetcher:
     ) -> None:
         self.close()
 
-    def next(self) -> Batch:
-        """The next batch of this rank."""
+    def next(self, n: int | None = None) -> Batch:
+        """This rank's rows of the next global batch, of `n` rows from now on if `n` is given.
+
+        With another `n` than before, what was read ahead is thrown away.
+        """
+        if n is not None and n != self._n:
+            check_share(n, self._rank, self._world)
+            self._n = n
+            self.restore(self._state)
         result, state = self._ready.get()
         if isinstance(result, BaseException):
             self.restore(self._state)
@@ -75,6 +91,9 @@ class Prefetcher:
     def close(self) -> None:
         """End the reading."""
         self._stop.set()
+        with contextlib.suppress(queue.Empty):
+            while True:  # makes room for the batch in hand
+                self._ready.get_nowait()
         self._thread.join()
 
     def _start(self) -> None:
@@ -91,15 +110,6 @@ class Prefetcher:
                 )
             except BaseException as error:
                 result = error
-            if not self._put((result, self._stream.state())) or isinstance(result, BaseException):
+            self._ready.put((result, self._stream.state()))
+            if isinstance(result, BaseException):
                 return
-
-    def _put(self, item: _Item) -> bool:
-        """Wait for room; False if told to stop."""
-        while not self._stop.is_set():
-            try:
-                self._ready.put(item, timeout=_LOOK_SECONDS)
-            except queue.Full:
-                continue
-            return True
-        return False

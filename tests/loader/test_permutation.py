@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def chi_square_z(counts: np.ndarray) -> float:
 
 
 def test_a_bijection_for_every_small_size() -> None:
-    for size in range(1, 2050):
+    for size in (*range(1, 300), *range(1000, 1050), *range(4090, 4100)):
         assert np.array_equal(np.sort(whole(size)), np.arange(size)), size
 
 
@@ -51,9 +51,7 @@ def test_the_shape_is_kept_and_places_may_come_in_any_order() -> None:
     assert permute(np.array([], dtype=np.int64), 100, seed=0, purpose="test").shape == (0,)
 
 
-@pytest.mark.parametrize(
-    ("size", "seeds"), [(2, 500), (3, 1000), (7, 1500), (10, 2000), (17, 3000), (64, 4000)]
-)
+@pytest.mark.parametrize(("size", "seeds"), [(2, 300), (3, 600), (10, 1000), (17, 1200)])
 def test_first_places_are_even_over_consecutive_seeds(size: int, seeds: int) -> None:
     firsts = np.array(
         [permute(np.arange(2), size, seed=seed, purpose="test") for seed in range(seeds)]
@@ -84,14 +82,16 @@ def test_consecutive_seeds_and_purposes_share_no_structure() -> None:
     assert abs(chi_square_z(tenths)) < 5
 
 
-def test_cost_does_not_grow_with_the_size() -> None:
-    places = np.random.default_rng(0).integers(0, 10**10, 100_000)
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        permute(places, 10**10, seed=0, purpose="test")
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) / len(places) < 2e-6
+def test_memory_does_not_grow_with_the_size() -> None:
+    places = np.random.default_rng(0).integers(0, 4**8, 10_000)
+    peaks = []
+    for size in (4**8, 4**12, 4**20):  # no place is walked twice
+        tracemalloc.start()
+        permute(places, size, seed=0, purpose="test")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) - min(peaks) < 2_000
+    assert max(peaks) < 100 * len(places)
 
 
 @pytest.mark.parametrize("place", [-1, 10])

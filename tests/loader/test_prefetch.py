@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from dsv3data.contracts.errors import BadConfig, BadInput, IntegrityError
 from dsv3data.loader.mixture import Stage
-from dsv3data.loader.packed_dataset import PackedDataset
+from dsv3data.loader.packed_dataset import Batch, PackedDataset
 from dsv3data.loader.prefetch import Prefetcher
 from dsv3data.loader.stream import SequenceStream
 from dsv3data.testing import assert_resume_exact, assert_same_for_any_world, flip_bit
@@ -42,6 +41,20 @@ def test_batches_are_those_of_the_stream(folder: Path) -> None:
             assert ahead.state() == plain.state()
 
 
+def test_batches_may_grow(folder: Path) -> None:
+    plain = stream_of(folder)
+    with Prefetcher(stream_of(folder), 2) as ahead:
+        for n in (2, 2, 4, 4, 6, 2):
+            assert np.array_equal(ahead.next(n).row_ids, plain.next(n).row_ids)
+            assert ahead.state() == plain.state()
+        assert np.array_equal(ahead.next().row_ids, plain.next(2).row_ids)
+    with (
+        Prefetcher(stream_of(folder), 2, world=2) as ahead,
+        pytest.raises(BadConfig, match="rank 0 of 2 cannot take an equal share of a batch of 3"),
+    ):
+        ahead.next(3)
+
+
 def test_resume_is_exact_at_every_step_and_over_epochs(folder: Path) -> None:
     assert_resume_exact(lambda: Prefetcher(stream_of(folder), 3), steps=9)
 
@@ -58,20 +71,30 @@ def test_resume_of_a_mixture_over_its_stages(make_packed: MakePacked) -> None:
 
 
 def test_the_same_rows_for_any_number_of_ranks(folder: Path) -> None:
+    dataset = PackedDataset.open(folder)
+
     def make(rank: int, world: int) -> Prefetcher:
-        return Prefetcher(stream_of(folder), 12, rank=rank, world=world)
+        return Prefetcher(SequenceStream(dataset, seed=1), 12, rank=rank, world=world)
 
     assert_same_for_any_world(make, worlds=(1, 2, 4, 6))
 
 
 def test_no_more_is_read_than_its_depth_allows(folder: Path) -> None:
-    stream = stream_of(folder)
-    with Prefetcher(stream, 2, depth=3):
-        deadline = time.monotonic() + 60
-        while stream.place < 2 * 4 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.1)
-        assert stream.place == 2 * 4  # three in the queue, one in hand
+    stream, reads = stream_of(folder), threading.Semaphore(0)
+    plain_next = stream.next
+
+    def counted(n: int, **share: int) -> Batch:
+        reads.release()
+        return plain_next(n, **share)
+
+    stream.next = counted  # type: ignore[method-assign]
+    with Prefetcher(stream, 2, depth=3) as ahead:
+        for _ in range(4):  # three in the queue, one in hand that waits for room
+            assert reads.acquire(timeout=60)
+        assert not reads.acquire(timeout=0.2)
+        ahead.next()
+        assert reads.acquire(timeout=60)
+        assert not reads.acquire(blocking=False)
 
 
 def test_a_damaged_row_is_named_and_the_state_stays_before_it(folder: Path) -> None:
@@ -97,6 +120,8 @@ def test_a_damaged_row_is_named_and_the_state_stays_before_it(folder: Path) -> N
 def test_wrong_shares_and_foreign_states_are_refused(folder: Path) -> None:
     with pytest.raises(BadConfig, match="rank 0 of 2 cannot take an equal share"):
         Prefetcher(stream_of(folder), 3, world=2)
+    with pytest.raises(BadConfig, match="0 batches cannot be read ahead"):
+        Prefetcher(stream_of(folder), 3, depth=0)
     with Prefetcher(stream_of(folder), 3) as ahead:
         state = {**ahead.state(), "root": "other"}
         with pytest.raises(BadInput, match="root is"):

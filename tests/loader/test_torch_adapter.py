@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -43,34 +45,33 @@ def test_a_batch_is_the_streams_as_tensors(make_packed: MakePacked) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 1, 2, 4])
-@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize(("workers", "world"), [(0, 1), (0, 2), (0, 4), (0, 6), (1, 2), (4, 1)])
 def test_one_stream_for_any_workers_and_ranks(
     make_packed: MakePacked, workers: int, world: int
 ) -> None:
     """Over two epochs and a stop in the middle, every rank with processes of its own."""
     folder = make_packed()
     stream = stream_of(folder)
-    expected = stream.next(7 * 4).row_ids.reshape(7, 4).tolist()
+    expected = stream.next(7 * 12).row_ids.reshape(7, 12).tolist()
     of_ranks = []
     for rank in range(world):
-        loader = TorchLoader(stream_of(folder), 4, rank=rank, world=world, workers=workers)
+        loader = TorchLoader(stream_of(folder), 12, rank=rank, world=world, workers=workers)
         of_ranks.append(take(loader, 7))
         assert loader.state() == stream.state()
     assert np.concatenate(of_ranks, axis=1).tolist() == expected
-    half = TorchLoader(stream_of(folder), 4, world=world, workers=workers)
+    half = TorchLoader(stream_of(folder), 12, world=world, workers=workers)
     take(half, 3)
-    other = TorchLoader(stream_of(folder), 4)
+    other = TorchLoader(stream_of(folder), 12)
     other.restore(half.state())
     assert take(other, 4) == expected[3:]
 
 
 def test_resume_is_exact_without_workers(make_packed: MakePacked) -> None:
     folder = make_packed()
-    assert_resume_exact(lambda: TorchLoader(stream_of(folder), 3), steps=5)
+    stream = stream_of(folder)  # loaders copy it
+    assert_resume_exact(lambda: TorchLoader(stream, 3), steps=5)
     assert_same_for_any_world(
-        lambda rank, world: TorchLoader(stream_of(folder), 12, rank=rank, world=world),
-        worlds=(1, 2, 4, 6),
+        lambda rank, world: TorchLoader(stream, 12, rank=rank, world=world), worlds=(1, 2, 4, 6)
     )
     loader = TorchLoader(stream_of(folder), 3)
     with pytest.raises(BadInput, match="seed is 1 here, 5 in the state"):
@@ -117,8 +118,16 @@ def test_damage_met_in_a_worker_is_named_as_without_workers(make_packed: MakePac
 
 @pytest.mark.slow
 def test_a_worker_that_says_nothing_is_given_up(make_packed: MakePacked) -> None:
-    """50 ms are less than a worker needs to start: to the loader it hangs."""
-    loader = TorchLoader(stream_of(make_packed()), 2, workers=1, timeout_s=0.05)
+    folder = make_packed()
+    loader = TorchLoader(stream_of(folder), 2, workers=1, timeout_s=0.05)
+    for shard in folder.glob("*.arrow"):  # opening a pipe waits for a writer
+        shard.unlink()
+        os.mkfifo(shard)
     with pytest.raises(EnvironmentFault, match="timed out") as caught:
         take(loader, 1)
     assert "rows 0 to 1 of the stream" in caught.value.where
+    with contextlib.ExitStack() as writers:  # let the worker go, and see it gone
+        for shard in folder.glob("*.arrow"):
+            writers.callback(os.close, os.open(shard, os.O_RDWR))
+        del caught
+        gc.collect()
