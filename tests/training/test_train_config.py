@@ -108,8 +108,8 @@ def test_the_gate_has_every_part_and_fills_whole_tiles() -> None:
     assert model.d_model % 128 == 0
     assert min(model.n_dense_layers, model.n_moe_layers, model.mtp_depth) == 1
     assert 1 < model.top_k_groups < model.n_groups
-    # Rows of 256 ids: the learning rate ends near its least.
-    tokens = config.steps * config.batch_rows * 256
+    # Rows of 128 ids: the learning rate ends near its least.
+    tokens = config.steps * config.batch_rows * 128
     assert learning_rate(config, step=config.steps, tokens=tokens) < 1e-5
 
 
