@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,50 @@ def test_units_documents_and_hashes_equal_those_of_the_folder(
         assert list(read_unit(mine, OPTIONS, near)) == list(read_unit(theirs, OPTIONS, far))
         assert near.sha256 == far.sha256 == input_sha256(theirs)
         assert near.lines == far.lines
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_tables_come_once(
+    name: str, server: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashed and read from one download."""
+    texts = [random.Random(row).randbytes(150).hex() for row in range(400)]
+    rows = pa.table({"text": texts, "other": [text[::-1] for text in texts]})
+    (tmp_path / "in").mkdir()
+    if name == "a.parquet":
+        plain = {"compression": "none", "write_statistics": False}
+        pq.write_table(rows, tmp_path / "in" / name, row_group_size=100, **plain)
+    else:
+        with pa.ipc.new_file(tmp_path / "in" / name, rows.schema) as writer:
+            writer.write_table(rows, max_chunksize=100)
+    size = (tmp_path / "in" / name).stat().st_size
+    units = units_of(server.upload(tmp_path / "in", "once", name), unit_bytes=50_000)
+    assert len(units) == (4 if name == "a.parquet" else 1)
+    came = 0
+    read = remote_place.RemotePlace.read
+
+    def counted(place: remote_place.RemotePlace, start: int, stop: int) -> bytes:
+        nonlocal came
+        came += stop - start
+        return read(place, start, stop)
+
+    monkeypatch.setattr(remote_place.RemotePlace, "read", counted)
+    near = units_of(tmp_path / "in", unit_bytes=50_000)
+    for unit, local in zip(units, near, strict=True):
+        log = InputLog()
+        assert list(read_unit(unit, OPTIONS, log)) == list(read_unit(local, OPTIONS))
+        assert log.sha256 == input_sha256(local)
+    assert size <= came < 1.1 * size  # footers are read by each unit
+
+
+def test_no_room_for_a_copy_of_a_table(
+    uploaded: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (unit,) = units_of(f"{uploaded}/e.arrow")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(EnvironmentFault, match="cannot write: No such file") as caught:
+        list(read_unit(unit, OPTIONS, InputLog()))
+    assert str(tmp_path / "absent") in caught.value.where
 
 
 def test_one_object_and_a_prefix_with_a_slash(corpus: Path, uploaded: str) -> None:

@@ -59,7 +59,17 @@ def row_groups(place: Place) -> list[RowGroup]:
         ) from error
 
 
+def footer_range(place: Place) -> tuple[int, int]:
+    """Where the footer begins, and the end of the file: what tells its length is after it."""
+    return place.size - _TAIL_BYTES - _length(place), place.size
+
+
 def _footer(place: Place) -> bytes:
+    stop = place.size - _TAIL_BYTES
+    return _read(place, stop - _length(place), stop)
+
+
+def _length(place: Place) -> int:
     if place.size < _TAIL_BYTES + len(_MAGIC):
         raise _Damaged("the file is too short")
     tail = _read(place, place.size - _TAIL_BYTES, place.size)
@@ -68,7 +78,7 @@ def _footer(place: Place) -> bytes:
     length = int.from_bytes(tail[:4], "little")
     if length > place.size - _TAIL_BYTES - len(_MAGIC):
         raise _Damaged(f"it says to be {length:,} bytes long, more than the file")
-    return _read(place, place.size - _TAIL_BYTES - length, place.size - _TAIL_BYTES)
+    return length
 
 
 def _read(place: Place, start: int, stop: int) -> bytes:

@@ -7,7 +7,7 @@ and `remote_place.py`; the second one, and fsspec with it, is loaded when a URL 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +40,10 @@ class Place(Protocol):
 
     def arrow_file(self) -> pa.NativeFile:
         """The file for Arrow's readers, which jump about in it."""
+
+    def arrow_file_of(self, parts: Iterable[tuple[int, bytes]]) -> pa.NativeFile:
+        """The same when (offset, bytes) of all that a reader will look at come by: they are taken
+        to their end, and nothing comes over a network twice."""
 
     def check_unchanged(self) -> None:
         """Raise BadInput if the file is not the one that was found: what was read may be a mix."""

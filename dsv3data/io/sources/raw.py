@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from dsv3data.io.sources.parquet_footer import row_groups
+from dsv3data.io.sources.parquet_footer import footer_range, row_groups
+from dsv3data.io.sources.place import Place
 from dsv3data.io.sources.units import Span
 
 
@@ -67,7 +68,7 @@ def raw_bytes(span: Span) -> RawBytes:
     """The bytes that belong to the span: each byte of a file to one span, and no line to two."""
     place = span.file.place
     if span.file.kind == "parquet":
-        return RawBytes(0, _column_chunks(span))
+        return RawBytes(0, _bytes_in(place, _ranges(span)))
     if (span.start, span.stop) == (0, place.size):
         return RawBytes(0, place.chunks())
     return _lines_of(span)
@@ -109,16 +110,41 @@ def _until_line_end(chunks: Iterator[bytes], offset: int, stop: int) -> Iterator
         offset += len(chunk)
 
 
-def _column_chunks(span: Span) -> Iterator[bytes]:
-    for group in row_groups(span.file.place)[span.start : span.stop]:
-        for start, stop in group.chunks:
-            yield from _exactly(span, start, stop)
+def _ranges(span: Span) -> list[tuple[int, int]]:
+    """Where the bytes of a span lie in its file, in the order of `raw_bytes`: each column chunk of
+    Parquet, all of an Arrow file."""
+    if span.file.kind != "parquet":
+        return [(0, span.file.place.size)]
+    groups = row_groups(span.file.place)[span.start : span.stop]
+    return [chunk for group in groups for chunk in group.chunks]
 
 
-def _exactly(span: Span, start: int, stop: int) -> Iterator[bytes]:
-    left = stop - start
-    for chunk in span.file.place.chunks(start, stop=stop):
-        if left <= 0:
+def parts(span: Span, log: InputLog) -> Iterator[tuple[int, bytes]]:
+    """(offset, bytes) of all that a reader of the span's file looks at; the span's are hashed."""
+    place, ranges = span.file.place, _ranges(span)
+    coming, offset, stop = iter(ranges), 0, 0
+    for chunk in log.reading(span, _bytes_in(place, ranges)):
+        while offset == stop:
+            offset, stop = next(coming)
+        yield offset, chunk
+        offset += len(chunk)
+    if span.file.kind == "parquet":
+        start, stop = footer_range(place)
+        for chunk in _exactly(place, start, stop):
+            yield start, chunk
+            start += len(chunk)
+
+
+def _bytes_in(place: Place, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+    for start, stop in ranges:
+        yield from _exactly(place, start, stop)
+
+
+def _exactly(place: Place, start: int, stop: int) -> Iterator[bytes]:
+    if start == stop:
+        return
+    for chunk in place.chunks(start, stop=stop):
+        yield chunk[: stop - start]
+        start += len(chunk)
+        if start >= stop:  # a reader that asks once more makes a request for it
             return
-        yield chunk[:left]
-        left -= len(chunk)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+
+import pyarrow as pa
 
 from dsv3data.io.sources.documents import Document, ReadOptions, Rejected
 from dsv3data.io.sources.jsonl import read_jsonl
 from dsv3data.io.sources.plain_text import read_text
-from dsv3data.io.sources.raw import InputLog, RawBytes, UnhashedLog, raw_bytes
+from dsv3data.io.sources.raw import InputLog, RawBytes, UnhashedLog, parts, raw_bytes
 from dsv3data.io.sources.separated import read_csv
 from dsv3data.io.sources.streams import DamagedStream, damaged_file
 from dsv3data.io.sources.tabular import read_arrow, read_parquet
@@ -47,9 +50,7 @@ def read_unit(
 
 def _read_span(span: Span, options: ReadOptions, log: InputLog) -> Iterator[Document | Rejected]:
     if span.file.kind in _OF_FILES:
-        if not isinstance(log, UnhashedLog):
-            _exhaust(log.reading(span, raw_bytes(span).chunks))
-        yield from _OF_FILES[span.file.kind](span, options)
+        yield from _OF_FILES[span.file.kind](span, partial(_open, span, log), options)
         return
     raw = raw_bytes(span)
     chunks = log.reading(span, raw.chunks)
@@ -59,6 +60,12 @@ def _read_span(span: Span, options: ReadOptions, log: InputLog) -> Iterator[Docu
         _exhaust(chunks)
         raise
     _exhaust(chunks)
+
+
+def _open(span: Span, log: InputLog) -> pa.NativeFile:
+    if isinstance(log, UnhashedLog):
+        return span.file.place.arrow_file()
+    return span.file.place.arrow_file_of(parts(span, log))
 
 
 def input_sha256(unit: Unit) -> str:

@@ -7,15 +7,18 @@ Credentials, endpoints and proxies are those of fsspec's and the store's own con
 from __future__ import annotations
 
 import io
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from dsv3data.contracts.errors import BadInput, Dsv3DataError, EnvironmentFault
+from dsv3data.io.atomic import environment_faults
 from dsv3data.io.sources.local_place import changed
 from dsv3data.io.sources.place import CHUNK_BYTES, Place
 
@@ -78,6 +81,17 @@ class RemotePlace:
     def arrow_file(self) -> pa.NativeFile:
         """See `Place.arrow_file`."""
         return pa.PythonFile(io.BufferedReader(_Seekable(self), 1 << 16), mode="r")
+
+    def arrow_file_of(self, parts: Iterable[tuple[int, bytes]]) -> pa.NativeFile:
+        """See `Place.arrow_file_of`: a copy with holes, in the temporary folder (TMPDIR), mapped
+        into memory. It has no name, and goes when the last one who reads it does."""
+        with environment_faults(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as copy:
+            copy.truncate(self.size)
+            for offset, data in parts:
+                copy.seek(offset)
+                copy.write(data)
+            copy.flush()
+            return pa.memory_map(f"/proc/self/fd/{copy.fileno()}")
 
     def check_unchanged(self) -> None:
         """See `Place.check_unchanged`."""

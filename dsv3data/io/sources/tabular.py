@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,10 +21,14 @@ from dsv3data.io.sources.units import Span
 _BATCH_ROWS = 16
 
 
-def read_parquet(span: Span, options: ReadOptions) -> Iterator[Document | Rejected]:
+# Opens the span's file for Arrow.
+Opener = Callable[[], pa.NativeFile]
+
+
+def read_parquet(span: Span, opener: Opener, options: ReadOptions) -> Iterator[Document | Rejected]:
     """Every row of the span's row groups."""
     try:
-        file = pq.ParquetFile(span.file.place.arrow_file())
+        file = pq.ParquetFile(opener())
         columns = _wanted_columns(file.schema_arrow, span, options)
         batches = file.iter_batches(
             batch_size=_BATCH_ROWS,
@@ -36,10 +40,10 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Document | Reject
         raise _unreadable(span, "Parquet", error) from error
 
 
-def read_arrow(span: Span, options: ReadOptions) -> Iterator[Document | Rejected]:
+def read_arrow(span: Span, opener: Opener, options: ReadOptions) -> Iterator[Document | Rejected]:
     """Every row of an Arrow IPC file."""
     try:
-        with span.file.place.arrow_file() as source:
+        with opener() as source:
             yield from _rows(_arrow_batches(source, span, options), span, options)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(span, "Arrow", error) from error
