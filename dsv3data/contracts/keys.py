@@ -88,14 +88,19 @@ def keys_digest(words: NDArray[np.uint64]) -> str:
     Sums add up over shards, so the documents of a packed set can be proven to be those of its
     token set without sorting either. A document lost, added or doubled changes it.
     """
-    low = int(words[:, 0].astype(object).sum()) if len(words) else 0
-    high = int(words[:, 1].astype(object).sum()) if len(words) else 0
+    low, high = _sum(words[:, 0]), _sum(words[:, 1])
     return f"{(low + (high << 64)) % (1 << 128):032x}"
 
 
 def add_digests(digests: list[str]) -> str:
     """`keys_digest` of the union of disjoint sets of keys."""
     return f"{sum(int(digest, 16) for digest in digests) % (1 << 128):032x}"
+
+
+def _sum(words: NDArray[np.uint64]) -> int:
+    """Exact sum of fewer than 2^32 words, half by half."""
+    low, high = words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)
+    return int(low.sum()) + (int(high.sum()) << 32)
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

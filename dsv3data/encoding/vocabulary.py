@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from dsv3data.contracts import special_tokens
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.manifest import TOKENIZER_NAME, TokenizerRecord
 from dsv3data.contracts.special_tokens import ControlIds, padded_vocab_size
+from dsv3data.io.make_columns import column_of
 from dsv3data.io.manifest_file import check_listed
 
 # Far above any vocabulary in use; a hostile file must not choose our memory.
 _MOST_IDS = 1 << 24
-# Ids that are decoded together; their text takes some twenty bytes of memory a byte.
+# Ids that are decoded together: their text is held twice.
 _AT_ONCE = 1 << 17
 
 
@@ -101,28 +104,25 @@ class Vocabulary:
     def decode(self, ids: NDArray[np.int32]) -> bytes:
         """The bytes that ids stand for; control tokens stand for none.
 
-        Cost: about 15 ns an id.
+        Cost: about 8 ns an id.
         """
-        parts = (
-            self._gather(ids[start : start + _AT_ONCE]) for start in range(0, len(ids), _AT_ONCE)
-        )
-        return b"".join(parts)
+        steps = (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
+        return b"".join(self._entries.take(column_of(step)).buffers()[2] for step in steps)
+
+    def decode_runs(self, ids: NDArray[np.int32], borders: NDArray[np.int64]) -> list[bytes]:
+        """`decode` of ids[borders[i] : borders[i + 1]] for each i, at once."""
+        data = self.decode(ids)
+        ends = np.cumsum(self.byte_lengths.take(ids), dtype=np.int64)
+        places = np.concatenate([[0], ends])[borders]
+        return [data[start:stop] for start, stop in itertools.pairwise(places.tolist())]
 
     @cached_property
-    def _bytes_and_starts(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """All entries' bytes one after the other, and where each begins."""
-        starts = np.zeros(self.vocab_size, dtype=np.int64)
-        np.cumsum(self.byte_lengths[: self.vocab_size - 1], out=starts[1:])
-        return np.frombuffer(b"".join(self.token_bytes), dtype=np.uint8), starts
-
-    def _gather(self, ids: NDArray[np.int32]) -> bytes:
-        """Each byte of the text from its place in the table."""
-        table, starts = self._bytes_and_starts
-        lengths = self.byte_lengths[ids]
-        ends = np.cumsum(lengths, dtype=np.int64)
-        places = np.repeat(starts[ids] - ends + lengths, lengths)
-        places += np.arange(len(places))
-        return table[places].tobytes()
+    def _entries(self) -> pa.LargeBinaryArray:
+        """The bytes of each id."""
+        offsets = np.zeros(self.vocab_size + 1, dtype=np.int64)
+        np.cumsum(self.byte_lengths[: self.vocab_size], out=offsets[1:])
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(self.token_bytes))]
+        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), self.vocab_size, buffers)
 
 
 def load_vocabulary(path: Path) -> Vocabulary:
@@ -146,8 +146,9 @@ def load_vocabulary(path: Path) -> Vocabulary:
     return parse_vocabulary(data, where=str(file))
 
 
+@lru_cache(maxsize=1)
 def parse_vocabulary(data: bytes, *, where: str) -> Vocabulary:
-    """`load_vocabulary` for bytes in memory."""
+    """`load_vocabulary` for bytes in memory. The last one is kept: a stage asks for it twice."""
     try:
         tree = json.loads(data)
         vocab: dict[str, int] = tree["model"]["vocab"]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsv3data.contracts.keys import keyed_u64, uniform_unit
+from dsv3data.packing.lookup import marked_places
 
 Ids = NDArray[np.int32]
 
@@ -95,7 +96,7 @@ def debias(
     Cost: one table look-up an id, and one more copy of the ids where any is split.
     `reference.naive_debias` is the slow twin.
     """
-    places = np.flatnonzero(table.splittable[values])
+    places = marked_places(values, table.splittable)
     split = places[:0]
     if rate:
         split = _drawn(places, offsets, words, rate, seed, purpose, first)
@@ -118,8 +119,10 @@ def _drawn(
     first: NDArray[np.uint64] | int,
 ) -> NDArray[np.int64]:
     """The places that are split, int64 [S]."""
-    document = np.searchsorted(offsets, places, side="right") - 1
-    number = np.arange(len(places)) - np.searchsorted(places, offsets[document])
+    firsts = np.searchsorted(places, offsets)
+    each = np.diff(firsts)
+    document = np.repeat(np.arange(len(each)), each)
+    number = np.arange(len(places)) - firsts[document]
     starts = np.broadcast_to(np.asarray(first, dtype=np.uint64), len(words))
     counter = starts[document] + number.astype(np.uint64)
     drawn = keyed_u64(words[document], seed=seed, purpose=purpose, counter=counter)

@@ -29,6 +29,7 @@ from dsv3data.contracts.keys import keyed_u64, keyed_u64_scalar, keys_to_words, 
 from dsv3data.contracts.special_tokens import ControlIds
 from dsv3data.packing.config import PackConfig
 from dsv3data.packing.debias import Debiased, SplitTable, debias
+from dsv3data.packing.lookup import marked_places
 
 Ids = NDArray[np.int32]
 
@@ -118,16 +119,19 @@ class Codec:
     Attributes:
         encode: texts → ids of all one after the other, int32, and offsets, int64 [texts + 1]; must
             treat control-token text as text.
-        decode: ids → the bytes they stand for.
+        decode: ids and ascending borders between them, int64 [runs + 1], the first 0 and the last
+            the number of ids → the bytes of each run.
         starts_inside: bool [vocabulary]; true for ids whose first byte continues a code point.
-        control: ids of the control tokens.
+        control: ids of the control tokens that packing writes.
+        is_control: bool [vocabulary]; true for ids that no text may give.
         splits: the splittable ids.
     """
 
     encode: Callable[[Sequence[str]], tuple[Ids, NDArray[np.int64]]]
-    decode: Callable[[Ids], bytes]
+    decode: Callable[[Ids, NDArray[np.int64]], list[bytes]]
     starts_inside: NDArray[np.bool_]
     control: ControlIds
+    is_control: NDArray[np.bool_]
     splits: SplitTable
 
 
@@ -147,22 +151,23 @@ def fim_documents(
     The bytes of a document are the concatenation, over its pieces, of the decoded plain ids or of
     prefix + middle + suffix, whatever `codec.encode` returns: a sample that does not decode to
     its text stays plain. The last piece always ends with the EOS, a FIM piece always does.
-    All parts are encoded in one call; the pieces of a document do not depend on the others.
+    All texts are decoded and all parts encoded in one call; the pieces of a document do not depend
+    on the others.
     """
     counts = FimCounts(documents_chosen=len(sources))
-    drafts = [_drafts(source, codec, config, counts, by_lines=by_lines) for source in sources]
-    samples = _samples([draft for of in drafts for draft in of if draft.parts], codec, config)
-    made = []
-    for source, of_source in zip(sources, drafts, strict=True):
-        pieces = [
-            _sample_piece(draft, next(samples), codec, config, counts)
-            if draft.parts
-            else _plain_piece(draft, codec)
-            for draft in of_source
-        ]
-        counts.source_tokens_chosen += source.stored(len(source.ids))
-        counts.documents_fim += any(piece.flag != PLAIN for piece in pieces)
-        made.append(pieces)
+    whole = [draft for source in sources for draft in _cut(source, codec, config)]
+    drafts = [*_split_texts(whole, codec, config, counts, by_lines=by_lines)]
+    samples = _samples([draft for draft in drafts if draft.parts], codec, config)
+    made: list[list[FimPiece]] = []
+    for draft in drafts:
+        if draft.number == 0:
+            made.append([])
+        if draft.parts:
+            made[-1].append(_sample_piece(draft, next(samples), codec, config, counts))
+        else:
+            made[-1].append(_plain_piece(draft, codec))
+    counts.source_tokens_chosen = sum(source.stored(len(source.ids)) for source in sources)
+    counts.documents_fim = sum(any(piece.flag != PLAIN for piece in of) for of in made)
     return made, counts
 
 
@@ -293,35 +298,47 @@ class _Draft:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Prefix, middle and suffix encoded and debiased."""
+    """Prefix, middle and suffix encoded and debiased.
+
+    Attributes:
+        faithful: whether they decode to the text that they were made of, and no id is a control id.
+    """
 
     parts: tuple[Ids, Ids, Ids]
     n_debiased: int
+    faithful: bool
 
 
-def _drafts(
-    source: FimSource, codec: Codec, config: PackConfig, counts: FimCounts, *, by_lines: bool
-) -> list[_Draft]:
+def _cut(source: FimSource, codec: Codec, config: PackConfig) -> list[_Draft]:
     borders = cut_at_codepoints(
         source.ids, codec.starts_inside, context=config.context, tails=source.tails
     )
-    drafts = []
-    for number, pair in enumerate(itertools.pairwise(borders)):
-        draft = _Draft(source=source, number=number, borders=pair)
+    return [
+        _Draft(source=source, number=number, borders=pair)
+        for number, pair in enumerate(itertools.pairwise(borders))
+    ]
+
+
+def _split_texts(
+    drafts: Sequence[_Draft], codec: Codec, config: PackConfig, counts: FimCounts, *, by_lines: bool
+) -> Iterator[_Draft]:
+    """Each draft with its text in three parts, or without any, counted with the reason."""
+    runs = [draft.ids for draft in drafts]
+    borders = np.cumsum([0, *map(len, runs)])
+    for draft, data in zip(drafts, codec.decode(_joined(runs), borders), strict=True):
         try:
-            text = codec.decode(draft.ids).decode("utf-8")
+            text = data.decode("utf-8")
         except UnicodeDecodeError:
             counts.plain_not_text += 1
-            drafts.append(draft)
+            yield draft
             continue
         if len(text) < config.fim_min_codepoints:
             counts.plain_too_short += 1
-            drafts.append(draft)
+            yield draft
             continue
-        split = split_points(source.key, number, text, seed=config.draws, by_lines=by_lines)
-        parts = split_text(text, split)
-        drafts.append(dataclasses.replace(draft, parts=parts, split=split))
-    return drafts
+        key, number = draft.source.key, draft.number
+        split = split_points(key, number, text, seed=config.draws, by_lines=by_lines)
+        yield dataclasses.replace(draft, parts=split_text(text, split), split=split)
 
 
 def _samples(drafts: Sequence[_Draft], codec: Codec, config: PackConfig) -> Iterator[_Sample]:
@@ -341,12 +358,26 @@ def _samples(drafts: Sequence[_Draft], codec: Codec, config: PackConfig) -> Iter
         purpose="debias-sample",
         first=numbers << np.uint64(32),
     )
-    borders = apart.after(offsets).tolist()
+    borders = apart.after(offsets)
+    faithful = _faithful(texts, apart.values, borders, codec)
     added = np.diff(apart.offsets) - np.diff(offsets[::3])
     for number, n_debiased in enumerate(added.tolist()):
-        first, second, third, end = borders[3 * number : 3 * number + 4]
+        first, second, third, end = borders[3 * number : 3 * number + 4].tolist()
         ids = apart.values
-        yield _Sample((ids[first:second], ids[second:third], ids[third:end]), n_debiased)
+        parts = (ids[first:second], ids[second:third], ids[third:end])
+        yield _Sample(parts, n_debiased, all(faithful[3 * number : 3 * number + 3]))
+
+
+def _faithful(
+    texts: Sequence[str], values: Ids, borders: NDArray[np.int64], codec: Codec
+) -> list[bool]:
+    """Of each part, whether its ids decode to its text and none is a control id."""
+    decoded = codec.decode(values, borders)
+    found = [data == text.encode() for data, text in zip(decoded, texts, strict=True)]
+    astray = marked_places(values, codec.is_control)
+    for part in (np.searchsorted(borders, astray, side="right") - 1).tolist():
+        found[part] = False
+    return found
 
 
 def _sample_piece(
@@ -357,11 +388,7 @@ def _sample_piece(
     if len(prefix) + len(middle) + len(suffix) + ADDED_IDS > config.context:
         counts.plain_too_long += 1
         return _plain_piece(draft, codec)
-    faithful = all(
-        codec.decode(ids) == part.encode()
-        for ids, part in zip(sample.parts, draft.parts or (), strict=True)
-    )
-    if not faithful or any(has_control(part, codec.control) for part in sample.parts):
+    if not sample.faithful:
         counts.plain_not_reversible += 1
         return _plain_piece(draft, codec)
     flag = _flag(draft, config)
@@ -408,6 +435,10 @@ def _line_borders(text: str) -> Sequence[int]:
     starts = itertools.accumulate(len(line) + 1 for line in text.split("\n")[:-1])
     borders = sorted({0, *starts, len(text)})
     return borders if len(borders) > 2 else range(len(text) + 1)
+
+
+def _joined(runs: Sequence[Ids]) -> Ids:
+    return np.concatenate([np.empty(0, dtype=np.int32), *runs])
 
 
 def _marks(control: ControlIds) -> tuple[Ids, Ids, Ids, Ids]:

@@ -18,13 +18,15 @@ class PieceIds:
     """Where the ids of pieces are.
 
     Attributes:
-        values: int32.
-        start: first id of each piece in `values`, int64 [N].
+        values: arrays of ids, int32.
+        source: which of the arrays a piece is in, int64 [N].
+        start: its first id there, int64 [N].
         length: ids of each piece in its row, int64 [N].
-        eos: whether the last of them is an end-of-sentence that is not in `values`, bool [N].
+        eos: whether the last of them is an end-of-sentence that is not there, bool [N].
     """
 
-    values: NDArray[np.int32]
+    values: tuple[NDArray[np.int32], ...]
+    source: NDArray[np.int64]
     start: NDArray[np.int64]
     length: NDArray[np.int64]
     eos: NDArray[np.bool_]
@@ -79,10 +81,10 @@ def build_rows(
     # Where each piece goes: after the ids of all earlier pieces and the padding of earlier rows.
     row_of = np.repeat(np.arange(stop - start), np.diff(row_offsets))
     target = ends[:-1] + (row_of * context - ends[row_offsets[row_of]])
-    source, eos, values = pieces.start[chosen], pieces.eos[chosen], pieces.values
-    moves = zip(target.tolist(), source.tolist(), (lengths - eos).tolist(), strict=True)
-    for here, there, count in moves:
-        flat[here : here + count] = values[there : there + count]
+    eos = pieces.eos[chosen]
+    columns = (target, pieces.source[chosen], pieces.start[chosen], lengths - eos)
+    for here, source, there, count in zip(*(column.tolist() for column in columns), strict=True):
+        flat[here : here + count] = pieces.values[source][there : there + count]
     flat[(target + lengths - 1)[eos]] = eos_id
     for row, used in enumerate(n_tokens.tolist()):
         if used < context:

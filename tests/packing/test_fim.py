@@ -63,6 +63,11 @@ def decode(ids: np.ndarray) -> bytes:
     return b"".join(BYTES_OF[i] if i < len(BYTES_OF) else b"" for i in ids.tolist())
 
 
+def decode_runs(ids: np.ndarray, borders: np.ndarray) -> list[bytes]:
+    assert borders[-1] == len(ids)
+    return [decode(ids[start:stop]) for start, stop in itertools.pairwise(borders)]
+
+
 def encode(text: str) -> np.ndarray:
     """Greedy pairs over the bytes: splitting a text changes the tokens next to the split."""
     raw, ids = text.encode(), []
@@ -106,9 +111,10 @@ def codec(encoder: Callable[[str], np.ndarray] = encode) -> Codec:
 
     return Codec(
         encode=encode_all,
-        decode=decode,
+        decode=decode_runs,
         starts_inside=STARTS_INSIDE,
         control=CONTROL,
+        is_control=np.arange(400) >= CONTROL.bos,
         splits=SPLITS,
     )
 

@@ -14,18 +14,21 @@ EOS = -9
 
 
 def piece_ids(pieces: list[np.ndarray], rng: np.random.Generator) -> PieceIds:
-    """The pieces with something between them; the end-of-sentence of some is not written out."""
+    """The pieces in two arrays with something between them; the end-of-sentence of some is not
+    written out."""
     eos = rng.random(len(pieces)) < 0.5
-    values: list[int] = []
+    source = rng.integers(0, 2, len(pieces))
+    values: tuple[list[int], list[int]] = ([], [])
     start = []
-    for piece, ends in zip(pieces, eos, strict=True):
+    for piece, ends, where in zip(pieces, eos, source.tolist(), strict=True):
         if ends:
             piece[-1] = EOS
-        values.extend([-1] * int(rng.integers(0, 3)))
-        start.append(len(values))
-        values.extend(piece[:-1] if ends else piece)
+        values[where].extend([-1] * int(rng.integers(0, 3)))
+        start.append(len(values[where]))
+        values[where].extend(piece[:-1] if ends else piece)
     return PieceIds(
-        values=np.array(values, dtype=np.int32),
+        values=tuple(np.array(ids, dtype=np.int32) for ids in values),
+        source=source,
         start=np.array(start, dtype=np.int64),
         length=np.array([len(piece) for piece in pieces], dtype=np.int64),
         eos=eos,

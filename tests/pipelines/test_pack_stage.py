@@ -25,7 +25,7 @@ from dsv3data.packing.fim import parse_fim
 from dsv3data_pipelines.pack import Exclusions, forecast, pack_contexts, read_exclusions
 from dsv3data_pipelines.pack.documents import gather_documents
 from dsv3data_pipelines.pack.partitions import partitions_of
-from dsv3data_pipelines.pack.scatter import read_share, scattered
+from dsv3data_pipelines.pack.scatter import read_slices, scattered
 from folders import copy_of, published, root_of
 from tiny_data import CONTEXT, PACK_CONFIG, pack_tiny, tokenize_tiny, write_jsonl, write_texts
 
@@ -248,7 +248,7 @@ def test_memory_reaches_no_byte(
         memory_bytes=memory,
         sink=NullSink(),
     ) as shares:
-        found = [(share.sha256, read_share(share)) for share in shares.values()]
+        found = [(share.sha256, read_slices(share.slices)) for share in shares.values()]
         alone = [
             gather_documents(
                 tiny_tokens,
@@ -363,7 +363,7 @@ def test_documents_that_change_between_reading_and_packing_are_noticed(
         data[share.slices[0].offset + share.slices[0].size - 9] ^= 1
         path.write_bytes(data)
         with pytest.raises(IntegrityError, match="documents changed while they were packed"):
-            read_share(share)
+            read_slices(share.slices)
 
 
 def test_a_forecast_of_a_damaged_shard_is_refused(tiny_tokens: Path, tmp_path: Path) -> None:

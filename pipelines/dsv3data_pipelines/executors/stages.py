@@ -9,7 +9,7 @@ from typing import Any
 from dsv3data.contracts.manifest import Manifest
 from dsv3data.io.ledger import UnitRecord
 from dsv3data.stages.stage import Stage
-from dsv3data_pipelines.pack import PackPlan, publish_packed
+from dsv3data_pipelines.pack import PackPlan, cluster_tasks, publish_packed
 from dsv3data_pipelines.tokenize import TokenizePlan, publish_tokens
 from dsv3data_pipelines.tokenize.stage import check_rejected, run_facts
 
@@ -35,7 +35,7 @@ def pack_stage(plan: PackPlan) -> Stage:
         measure="tokens",
         out=plan.out,
         plan=plan.tree,
-        units=plan.tasks,
+        units=cluster_tasks(plan),
         publish=partial(publish_packed, plan),
         facts=_no_facts,
         check=_nothing_to_check,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dsv3data.audit.checks import check_schema, fail
 from dsv3data.contracts.keys import keys_to_words
-from dsv3data.contracts.manifest import Manifest, Segment
+from dsv3data.contracts.manifest import FileRecord, Manifest, Segment
 from dsv3data.contracts.schemas import token_schema
+from dsv3data.io.columns import column_values, key_bytes, list_lengths
 from dsv3data.io.shards import ShardReader
 
 
@@ -31,10 +31,15 @@ class TokenBatch:
 def token_batches(tokens: Path, manifest: Manifest) -> Iterator[TokenBatch]:
     """All batches of a token set, checked against their checksums."""
     for record in manifest.shards():
-        reader = ShardReader(tokens, record)
-        check_schema(reader.path, reader.schema, token_schema({}), manifest)
-        for number, batch in enumerate(reader.batches()):
-            yield TokenBatch(reader.path, f"batch {number}", record.segments[number + 1], batch)
+        yield from shard_batches(tokens, manifest, record)
+
+
+def shard_batches(tokens: Path, manifest: Manifest, record: FileRecord) -> Iterator[TokenBatch]:
+    """All batches of one token shard, checked against their checksums."""
+    reader = ShardReader(tokens, record)
+    check_schema(reader.path, reader.schema, token_schema({}), manifest)
+    for number, batch in enumerate(reader.batches()):
+        yield TokenBatch(reader.path, f"batch {number}", record.segments[number + 1], batch)
 
 
 def unchecked_batches(tokens: Path, manifest: Manifest) -> Iterator[pa.RecordBatch]:
@@ -57,19 +62,14 @@ def unchecked_batches(tokens: Path, manifest: Manifest) -> Iterator[pa.RecordBat
 
 def batch_words(batch: pa.RecordBatch) -> NDArray[np.uint64]:
     """Keys of a batch of a token shard as uint64 [N, 2]."""
-    column = batch.column("key")
-    data = np.frombuffer(column.buffers()[1], dtype=np.uint8)
-    keys = data.reshape(-1, 16)[column.offset : column.offset + len(column)]
-    return keys_to_words(keys)
+    return keys_to_words(key_bytes(batch.column("key")))
 
 
 def batch_ids(batch: pa.RecordBatch) -> NDArray[np.int32]:
     """Ids of a batch of a token shard, one document after the other, a view."""
-    ids: NDArray[np.int32] = batch.column("ids").flatten().to_numpy()
-    return ids
+    return column_values(batch.column("ids").flatten(), np.int32)
 
 
 def batch_lengths(batch: pa.RecordBatch) -> NDArray[np.int64]:
     """Ids of each document of a batch, int64 [N]."""
-    lengths: NDArray[np.int64] = pc.list_value_length(batch.column("ids")).to_numpy()
-    return lengths
+    return list_lengths(batch.column("ids"))

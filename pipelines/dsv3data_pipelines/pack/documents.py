@@ -14,6 +14,8 @@ from dsv3data.audit.checks import check_document_ids
 from dsv3data.contracts.manifest import Manifest
 from dsv3data.contracts.schemas import token_schema
 from dsv3data.encoding.vocabulary import Vocabulary
+from dsv3data.io.columns import column_values
+from dsv3data.io.make_columns import column_of
 from dsv3data_pipelines.pack.batches import (
     batch_ids,
     batch_lengths,
@@ -80,31 +82,27 @@ def gather_documents(
         wanted = partitions.units_of(batch.column("domain"), words) == unit
         wanted &= ~exclusions.mask(batch, words)
         if wanted.any():
-            chosen.append(batch.filter(pa.array(wanted)))
+            chosen.append(batch.take(column_of(np.flatnonzero(wanted))))
             check_document_ids(batch_ids(chosen[-1]), vocabulary, found.path, found.place)
     return documents_of(chosen)
 
 
 def documents_of(batches: Sequence[pa.RecordBatch]) -> Documents:
     """The documents of batches of token shards, in order."""
-    none = np.empty(0, dtype=np.int64)
-    lengths = [batch_lengths(batch) for batch in batches]
-    values = [batch_ids(batch) for batch in batches]
-    words = [batch_words(batch) for batch in batches]
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate([none, *lengths]), dtype=np.int64)])
+    lengths = [np.empty(0, dtype=np.int64), *map(batch_lengths, batches)]
+    ids = [np.empty(0, dtype=np.int32), *map(batch_ids, batches)]
+    words = [np.empty((0, 2), dtype=np.uint64), *map(batch_words, batches)]
     return Documents(
-        words=np.concatenate([np.empty((0, 2), dtype=np.uint64), *words]),
-        values=np.concatenate([np.empty(0, dtype=np.int32), *values]),
-        offsets=offsets.astype(np.int64),
-        n_bytes=np.concatenate([none, *(batch.column("n_bytes").to_numpy() for batch in batches)]),
+        words=np.concatenate(words),
+        values=np.concatenate(ids),
+        offsets=np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
+        n_bytes=column_values(_joined(batches, "n_bytes"), np.int64),
         key=_joined(batches, "key"),
         source=_joined(batches, "source"),
-        position=np.concatenate(
-            [none, *(batch.column("position").to_numpy() for batch in batches)]
-        ),
+        position=column_values(_joined(batches, "position"), np.int64),
     )
 
 
 def _joined(batches: Sequence[pa.RecordBatch], name: str) -> pa.Array:
-    empty = pa.array([], token_schema({}).field(name).type)
+    empty = pa.nulls(0, token_schema({}).field(name).type)
     return pa.concat_arrays([empty, *(batch.column(name) for batch in batches)])

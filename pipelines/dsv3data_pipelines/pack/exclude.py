@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.keys import KEY_BYTES, add_digests, keys_digest, keys_to_words
 from dsv3data.contracts.manifest import Manifest
+from dsv3data.io.columns import column_values
+from dsv3data.io.make_columns import strings_of
 from dsv3data_pipelines.pack.batches import batch_lengths, batch_words, unchecked_batches
 
 
@@ -190,6 +192,5 @@ def _document(line: str) -> bytes | tuple[str, int] | None:
 
 
 def _is_in(column: pa.Array, names: frozenset[str]) -> NDArray[np.bool_]:
-    wanted = pa.array(sorted(names), pa.string())
-    found: NDArray[np.bool_] = pc.is_in(column, value_set=wanted).to_numpy(zero_copy_only=False)
-    return found
+    found = pc.is_in(column, value_set=strings_of(sorted(names)))
+    return column_values(found.cast(pa.uint8()), np.uint8).astype(np.bool_)

@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.manifest import Manifest
+from dsv3data.io.columns import column_values
+from dsv3data.io.make_columns import column_of, strings_of
 from dsv3data.packing.config import PackConfig
 from dsv3data.packing.order import partition_count, partition_of
+
+_MISSING = column_of(np.array([-1], dtype=np.int32))[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +46,14 @@ class Partitions:
     def units_of(self, domain: pa.Array, words: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Unit of each document, int64 [N]; -1 for a domain that the manifest does not list."""
         index = pc.index_in(domain, value_set=self._domains)
-        at = pc.fill_null(index, -1).to_numpy(zero_copy_only=False)
+        at = column_values(pc.fill_null(index, _MISSING), np.int32)
         partition = partition_of(words, self._sizes[at], seed=self.draws)
         units: NDArray[np.int64] = np.where(at < 0, -1, self._first[at] + partition)
         return units
 
     @cached_property
     def _domains(self) -> pa.Array:
-        return pa.array([domain for domain, _ in self.counts], pa.string())
+        return strings_of([domain for domain, _ in self.counts])
 
     @cached_property
     def _sizes(self) -> NDArray[np.int64]:

@@ -57,7 +57,8 @@ class Pieces:
 
 @dataclass(frozen=True)
 class _Part:
-    """Pieces before they are put together; `table` has the columns of `_COLUMNS`, int64 [P, 11]."""
+    """Plain pieces, or those of chosen documents; `table` has the columns of `_COLUMNS`, int64
+    [P, 11]."""
 
     values: NDArray[np.int32]
     table: NDArray[np.int64]
@@ -86,7 +87,6 @@ def make_pieces(
     fim, counts = _fim_pieces(
         documents, apart, np.flatnonzero(chosen), codec, config, domain=domain, sink=sink
     )
-    fim.table[:, 0] += len(plain.values)
     return _put_together(plain, fim, n_splittable=apart.n_splittable), counts
 
 
@@ -165,10 +165,10 @@ def _source(documents: Documents, apart: Debiased, document: int) -> FimSource:
 def _put_together(*parts: _Part, n_splittable: int) -> Pieces:
     table = np.concatenate([part.table for part in parts])
     column = {name: np.ascontiguousarray(table[:, at]) for at, name in enumerate(_COLUMNS)}
-    values = [part.values for part in parts if len(part.values)]
     return Pieces(
         ids=PieceIds(
-            values=values[0] if len(values) == 1 else np.concatenate(values),
+            values=tuple(part.values for part in parts),
+            source=np.repeat(np.arange(len(parts)), [len(part.table) for part in parts]),
             start=column["begin"],
             length=column["length"],
             eos=column["eos"].astype(np.bool_),

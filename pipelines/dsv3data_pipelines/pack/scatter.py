@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,9 @@ from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import token_schema
 from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data.io.atomic import environment_faults, write_atomic
+from dsv3data.io.columns import column_values
 from dsv3data.io.ledger import WORK_FOLDER
+from dsv3data.io.make_columns import column_of
 from dsv3data.io.sealed import read_sealed, seal
 from dsv3data.packing.sorting import argsort_small
 from dsv3data_pipelines.pack.batches import (
@@ -98,24 +100,51 @@ def scattered(
     with environment_faults(folder):
         folder.mkdir(parents=True)
     try:
-        buffer = _Buffer(folder, len(partitions), set(kept))
-        for found in token_batches(tokens, manifest):
-            batch = found.batch
-            check_document_ids(batch_ids(batch), vocabulary, found.path, found.place)
-            words = batch_words(batch)
-            units = partitions.units_of(batch.column("domain"), words)
-            units[exclusions.mask(batch, words)] = -1
-            buffer.add(found, units)
-            if buffer.size > memory_bytes // _BUFFER_SHARE:
-                buffer.flush()
-            sink.advance(len(batch_ids(batch)))
-        buffer.flush()
-        yield {unit: open_share.closed() for unit, open_share in enumerate(buffer.shares)}
+        yield group(
+            _watched(token_batches(tokens, manifest), sink),
+            vocabulary,
+            partitions=partitions,
+            kept=kept,
+            exclusions=exclusions,
+            folder=folder,
+            buffer_bytes=memory_bytes // _BUFFER_SHARE,
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_share(share: Share) -> Documents:
+def group(
+    batches: Iterable[TokenBatch],
+    vocabulary: Vocabulary,
+    *,
+    partitions: Partitions,
+    kept: Collection[int],
+    exclusions: Exclusions,
+    folder: Path,
+    buffer_bytes: int,
+) -> dict[int, Share]:
+    """Shares of all units from batches of token shards, with working files in `folder`."""
+    buffer = _Buffer(folder, len(partitions), set(kept))
+    for found in batches:
+        batch = found.batch
+        check_document_ids(batch_ids(batch), vocabulary, found.path, found.place)
+        words = batch_words(batch)
+        units = partitions.units_of(batch.column("domain"), words)
+        units[exclusions.mask(batch, words)] = -1
+        buffer.add(found, units)
+        if buffer.size > buffer_bytes:
+            buffer.flush()
+    buffer.flush()
+    return {unit: open_share.closed() for unit, open_share in enumerate(buffer.shares)}
+
+
+def _watched(batches: Iterable[TokenBatch], sink: Sink) -> Iterator[TokenBatch]:
+    for found in batches:
+        yield found
+        sink.advance(len(batch_ids(found.batch)))
+
+
+def read_slices(slices: Sequence[Slice]) -> Documents:
     """The documents of a unit, checked.
 
     Raises:
@@ -123,7 +152,7 @@ def read_share(share: Share) -> Documents:
     """
     schema = token_schema({})
     batches = []
-    for piece in share.slices:
+    for piece in slices:
         with pa.memory_map(str(piece.path)) as file:
             file.seek(piece.offset)
             buffer = file.read_buffer(piece.size)
@@ -175,8 +204,8 @@ class _OpenShare:
         columns: dict[str, Any] = {
             "key": np.ascontiguousarray(batch_words(batch)),
             "source": sources.encode("utf-8", "surrogateescape"),
-            "position": batch.column("position").to_numpy(),
-            "n_bytes": batch.column("n_bytes").to_numpy(),
+            "position": column_values(batch.column("position"), np.int64),
+            "n_bytes": column_values(batch.column("n_bytes"), np.int64),
             "lengths": lengths,
             "ids": values,
         }
@@ -256,11 +285,11 @@ def _taken(batch: pa.RecordBatch, rows: NDArray[np.int64]) -> pa.RecordBatch:
     stops = np.cumsum(lengths)
     places = zip((stops - lengths)[rows].tolist(), stops[rows].tolist(), strict=True)
     ids = pa.LargeListArray.from_arrays(
-        pa.array(np.concatenate([[0], np.cumsum(lengths[rows])]).astype(np.int64)),
-        pa.array(np.concatenate([values[start:stop] for start, stop in places])),
+        column_of(np.concatenate([[0], np.cumsum(lengths[rows])]).astype(np.int64)),
+        column_of(np.concatenate([values[start:stop] for start, stop in places])),
         type=batch.schema.field("ids").type,
     )
-    others = batch.drop_columns(["ids"]).take(pa.array(rows))
+    others = batch.drop_columns(["ids"]).take(column_of(rows))
     return others.append_column(batch.schema.field("ids"), ids)
 
 

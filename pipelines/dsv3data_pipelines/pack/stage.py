@@ -42,6 +42,7 @@ from dsv3data_pipelines.pack.exclude import (
     Exclusions,
     count_excluded,
 )
+from dsv3data_pipelines.pack.grouped import remove_grouped
 from dsv3data_pipelines.pack.partitions import Partitions, partitions_of, refuse_empty
 from dsv3data_pipelines.pack.scatter import Share, known_shares, note_shares, scattered
 from dsv3data_pipelines.pack.unit import PackUnit
@@ -211,6 +212,11 @@ def plan_pack(
         tasks=tasks,
         excluded=excluded,
     )
+
+
+def cluster_tasks(plan: PackPlan) -> tuple[PackUnit, ...]:
+    """The tasks of a plan for many machines, which group the token shards together."""
+    return tuple(replace(task, on_cluster=True) for task in plan.tasks)
 
 
 def _tasks(
@@ -407,6 +413,7 @@ def publish_packed(plan: PackPlan, records: Sequence[UnitRecord]) -> Manifest:
             describe_file(out, TOKENIZER_NAME),
         ),
     )
+    remove_grouped(out)
     listed = {file.name for file in manifest.files}
     for path in out.glob("lineage-*.parquet"):  # of tasks that have no document any more
         if path.name not in listed:

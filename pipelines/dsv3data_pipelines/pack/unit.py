@@ -23,6 +23,7 @@ from dsv3data.encoding.choose import choose_engine
 from dsv3data.encoding.debias import debias_table
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import atomic_writer
+from dsv3data.io.make_columns import column_of, strings_of
 from dsv3data.io.manifest_file import describe_file, read_manifest
 from dsv3data.io.shards import shard_writer
 from dsv3data.packing.best_fit import assign
@@ -33,9 +34,10 @@ from dsv3data.packing.order import Arrangement, arrange, packing_words
 from dsv3data.packing.rows import Rows, build_rows
 from dsv3data_pipelines.pack.documents import Documents, gather_documents
 from dsv3data_pipelines.pack.exclude import Exclusions
+from dsv3data_pipelines.pack.grouped import grouped_slices
 from dsv3data_pipelines.pack.partitions import Partitions
 from dsv3data_pipelines.pack.pieces import Pieces, make_pieces
-from dsv3data_pipelines.pack.scatter import Share, read_share
+from dsv3data_pipelines.pack.scatter import Share, read_slices
 
 # Ids in one record batch (64 MiB): fixed, since it shapes the bytes.
 _BATCH_IDS = 16 << 20
@@ -51,7 +53,9 @@ class PackUnit:
         number: of the unit in `partitions`, and the shard's index in row ids.
         plan_hash: of config, tokenizer and code format.
         input: hash of its documents, or of what they are chosen from.
-        share: where its documents are; None: to be gathered from all token shards.
+        share: where its documents are, if they are at hand.
+        on_cluster: whether the tasks that pack the other units group the token shards together with
+            this one; else, without a share, its documents are gathered from all token shards.
         size: tokens, an estimate without a share.
     """
 
@@ -68,6 +72,7 @@ class PackUnit:
     input: str
     size: int
     share: Share | None = None
+    on_cluster: bool = False
 
     @property
     def name(self) -> str:
@@ -96,7 +101,18 @@ class PackUnit:
 
     def _documents(self, manifest: Manifest, vocabulary: Vocabulary) -> Documents:
         if self.share is not None:
-            return read_share(self.share)
+            return read_slices(self.share.slices)
+        if self.on_cluster:
+            slices = grouped_slices(
+                self.tokens,
+                manifest,
+                vocabulary,
+                partitions=self.partitions,
+                unit=self.number,
+                exclusions=self.exclusions,
+                out=self.out,
+            )
+            return read_slices(slices)
         return gather_documents(
             self.tokens,
             manifest,
@@ -131,9 +147,10 @@ def _load(tokens: Path, note: Callable[[str], None]) -> _Loaded:
     table = debias_table(vocabulary)
     codec = Codec(
         encode=lambda texts: encoder()(texts),
-        decode=vocabulary.decode,
+        decode=vocabulary.decode_runs,
         starts_inside=vocabulary.starts_inside_codepoint,
         control=vocabulary.control,
+        is_control=vocabulary.is_control,
         splits=split_table(table.id, table.head, table.tail, vocab_size=vocabulary.vocab_size),
     )
     return manifest, vocabulary, codec
@@ -193,18 +210,18 @@ def _batch(
     task: PackUnit, schema: pa.Schema, rows: Rows, flags: NDArray[np.uint8], *, first_row: int
 ) -> pa.RecordBatch:
     n_rows = len(rows.n_tokens)
-    offsets = pa.array(rows.piece_offsets.astype(np.int32))
+    offsets = column_of(rows.piece_offsets.astype(np.int32))
     lengths_type, flags_type = schema.field("piece_lengths").type, schema.field("piece_flags").type
     columns = [
         pa.FixedSizeListArray.from_arrays(
-            pa.array(rows.input_ids.reshape(-1)), type=schema.field("input_ids").type
+            column_of(rows.input_ids.reshape(-1)), type=schema.field("input_ids").type
         ),
-        pa.array([zlib.crc32(row) for row in rows.input_ids], pa.uint32()),
-        pa.array(rows.n_tokens),
-        pa.ListArray.from_arrays(offsets, pa.array(rows.piece_lengths), type=lengths_type),
-        pa.ListArray.from_arrays(offsets, pa.array(flags), type=flags_type),
-        pa.array([task.domain] * n_rows, pa.string()),
-        pa.array(_row_ids(task, first_row, n_rows)),
+        column_of(np.array([zlib.crc32(row) for row in rows.input_ids], dtype=np.uint32)),
+        column_of(rows.n_tokens),
+        pa.ListArray.from_arrays(offsets, column_of(rows.piece_lengths), type=lengths_type),
+        pa.ListArray.from_arrays(offsets, column_of(flags), type=flags_type),
+        strings_of([task.domain] * n_rows),
+        column_of(_row_ids(task, first_row, n_rows)),
     ]
     return pa.record_batch(columns, schema=schema)
 
@@ -228,21 +245,21 @@ def _write_lineage(
     pieces_of = np.bincount(pieces.document, minlength=len(documents))
     piece_bytes = _piece_bytes(vocabulary, documents, pieces, pieces_of)
     columns = [
-        pa.array(_row_ids(task, 0, arrangement.n_rows)[row]),
-        pa.array((np.arange(len(order)) - arrangement.offsets[row]).astype(np.int32)),
-        documents.key.take(pa.array(document)),
-        documents.source.take(pa.array(document)),
-        pa.array(documents.position[document]),
-        pa.array(pieces.piece[order].astype(np.int32)),
-        pa.array(pieces_of[document].astype(np.int32)),
-        pa.array(pieces.start[order]),
-        pa.array(pieces.stop[order]),
-        pa.array(pieces.ids.length[order].astype(np.int32)),
-        pa.array(pieces.n_debiased[order]),
-        pa.array(piece_bytes[order]),
-        pa.array(pieces.flag[order]),
-        pa.array(pieces.middle_start[order]),
-        pa.array(pieces.suffix_start[order]),
+        column_of(_row_ids(task, 0, arrangement.n_rows)[row]),
+        column_of((np.arange(len(order)) - arrangement.offsets[row]).astype(np.int32)),
+        documents.key.take(column_of(document)),
+        documents.source.take(column_of(document)),
+        column_of(documents.position[document]),
+        column_of(pieces.piece[order].astype(np.int32)),
+        column_of(pieces_of[document].astype(np.int32)),
+        column_of(pieces.start[order]),
+        column_of(pieces.stop[order]),
+        column_of(pieces.ids.length[order].astype(np.int32)),
+        column_of(pieces.n_debiased[order]),
+        column_of(piece_bytes[order]),
+        column_of(pieces.flag[order]),
+        column_of(pieces.middle_start[order]),
+        column_of(pieces.suffix_start[order]),
     ]
     table = pa.table(columns, schema=lineage_schema())
     name = f"lineage-{task.name}.parquet"
@@ -259,8 +276,10 @@ def _piece_bytes(
     cut = np.flatnonzero(pieces_of[pieces.document] > 1)
     starts = pieces.ids.start[cut]
     stops = starts + pieces.ids.length[cut] - pieces.ids.eos[cut]
-    for piece, start, stop in zip(cut.tolist(), starts.tolist(), stops.tolist(), strict=True):
-        sizes[piece] = vocabulary.byte_lengths[pieces.ids.values[start:stop]].sum()
+    columns = (cut, pieces.ids.source[cut], starts, stops)
+    for piece, source, start, stop in zip(*(column.tolist() for column in columns), strict=True):
+        ids = pieces.ids.values[source][start:stop]
+        sizes[piece] = vocabulary.byte_lengths.take(ids).sum()
     return sizes
 
 
