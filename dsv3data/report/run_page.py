@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsv3data.report.page import html_table, page, paragraph
@@ -40,11 +40,12 @@ def run_page(tree: Mapping[str, Any]) -> str:
     return page(f"Report: {tree['folder']}", lead, sections)
 
 
+_SUSPECTS = 4
 _LOAD = "1 is even. Layers with experts in order, the MTP module's last. Darker is more uneven."
 
 
 def _skipped_table(skipped: list[Mapping[str, Any]]) -> str:
-    columns = ("step", "reason", "loss", "limit", "gradient norm", "limit", "rows")
+    columns = ("step", "reason", "loss", "limit", "gradient norm", "limit", "rows", "suspects")
     return html_table(
         columns,
         [
@@ -56,11 +57,19 @@ def _skipped_table(skipped: list[Mapping[str, Any]]) -> str:
                     for name in ("loss", "loss_limit", "grad_norm", "grad_norm_limit")
                 ),
                 ", ".join(map(str, one["row_ids"][:8])),
+                _suspects(one.get("documents", ())),
             ]
             for one in skipped
         ],
-        text_columns=(1, 6),
+        text_columns=(1, 6, 7),
     )
+
+
+def _suspects(documents: Sequence[Mapping[str, Any]]) -> str:
+    """Source and position of the documents that stand out, as far as a cell has room."""
+    names = [f"{one['source']} at {one['position']}" for one in documents if one["stands_out"]]
+    more = f" and {len(names) - _SUSPECTS} more" if len(names) > _SUSPECTS else ""
+    return ", ".join(names[:_SUSPECTS]) + more
 
 
 def _plain(value: Any) -> str:

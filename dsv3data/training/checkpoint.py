@@ -39,7 +39,7 @@ from dsv3data.training.ema import WeightAverage
 from dsv3data.training.optimizer import AdamW
 
 FORMAT_VERSION = 2
-_NAME = re.compile(r"step-(\d{8,})")
+_NAME = re.compile(r"step-\d{8,}")
 _MODEL, _OPTIMIZER, _AVERAGE = (
     "model.safetensors",
     "optimizer.safetensors",
@@ -152,8 +152,8 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """Published checkpoints, newest first."""
     if not folder.is_dir():
         return []
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _matches(path))]
-    return [path for _, path in sorted(found, reverse=True)]
+    found = [path for path in folder.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)]
+    return sorted(found, key=_step_of, reverse=True)
 
 
 def verify_checkpoint(path: Path) -> dict[str, Any]:
@@ -178,20 +178,21 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Newest:
-    """The checkpoint of a run that other commands read: verified byte by byte."""
+class Checkpoint:
+    """A checkpoint for commands that only read it: verified byte by byte."""
 
     path: Path
     config: TrainConfig
     step: int
     tokens: int
+    loader: dict[str, Any]  # state of the stream after that step
 
     def weights(self, *, average: bool = False) -> dict[str, Tensor]:
         """As `load_weights`."""
         return load_weights(self.path, average=average)
 
 
-def newest_checkpoint(run: Path) -> Newest:
+def newest_checkpoint(run: Path) -> Checkpoint:
     """The newest checkpoint of the training run in `run`.
 
     Raises:
@@ -206,9 +207,35 @@ def newest_checkpoint(run: Path) -> Newest:
             effect="nothing was loaded",
             fix="give the folder that `dsv3data train --out` wrote, after its first checkpoint",
         )
-    state = verify_checkpoint(found[0])
-    config = from_dict(TrainConfig, state["config"], where=str(found[0]))
-    return Newest(path=found[0], config=config, step=state["step"], tokens=state["tokens"])
+    return read_checkpoint(found[0])
+
+
+def checkpoint_before(run: Path, step: int) -> Checkpoint | None:
+    """The newest checkpoint of the run whose weights have not seen step number `step`.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    for path in list_checkpoints(run / "checkpoints"):
+        if _step_of(path) < step:
+            return read_checkpoint(path)
+    return None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Verify a checkpoint.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    state = verify_checkpoint(path)
+    return Checkpoint(
+        path=path,
+        config=from_dict(TrainConfig, state["config"], where=str(path)),
+        step=state["step"],
+        tokens=state["tokens"],
+        loader=state["loader"],
+    )
 
 
 def load_weights(path: Path, *, average: bool = False) -> dict[str, Tensor]:
@@ -229,8 +256,8 @@ def load_weights(path: Path, *, average: bool = False) -> dict[str, Tensor]:
     return safetensors.torch.load_file(path / (_AVERAGE if average else _MODEL))
 
 
-def _matches(path: Path) -> re.Match[str] | None:
-    return _NAME.fullmatch(path.name) if path.is_dir() else None
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

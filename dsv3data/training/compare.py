@@ -21,7 +21,7 @@ from typing import Any, Literal, cast, get_args
 
 from torch import Tensor, nn
 
-from dsv3data.contracts.config import differences, from_dict, to_dict
+from dsv3data.contracts.config import differences, to_dict
 from dsv3data.contracts.errors import BadConfig
 from dsv3data.contracts.progress import Sink
 from dsv3data.io.atomic import write_atomic
@@ -32,7 +32,7 @@ from dsv3data.model.config import Precision
 from dsv3data.model.linear import Linear
 from dsv3data.model.moe import RoutedExperts
 from dsv3data.model.transformer import Transformer
-from dsv3data.training.checkpoint import list_checkpoints, load_weights, verify_checkpoint
+from dsv3data.training.checkpoint import newest_checkpoint
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.data import Batch, Dataset, Stream
 from dsv3data.training.metrics import JsonLines
@@ -196,12 +196,11 @@ def read_curve(folder: Path) -> list[float]:
 
 def _layers_after(folder: Path, stream: Stream) -> tuple[LayerLoss, ...]:
     """`layer_losses` of a finished run, on the rows behind its last ones."""
-    path = list_checkpoints(folder / "checkpoints")[0]
-    state = verify_checkpoint(path)
-    config = from_dict(TrainConfig, state["config"], where=str(path))
+    checkpoint = newest_checkpoint(folder)
+    config = checkpoint.config
     model = Transformer(config.model)
-    model.load_state_dict(load_weights(path))
-    stream.restore(state["loader"])
+    model.load_state_dict(checkpoint.weights())
+    stream.restore(checkpoint.loader)
     batch = stream.next(config.micro_batch_rows or config.batch_rows)
     return layer_losses(model.to(config.device), batch, config)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dsv3data.contracts.errors import BadInput, Stopped
+from dsv3data.contracts.errors import BadInput, Dsv3DataError, Stopped
 from dsv3data.contracts.meter import Meter
 from dsv3data.contracts.progress import Sink
 from dsv3data.model.transformer import Transformer
@@ -28,10 +28,13 @@ from dsv3data.training.metrics import (
     max_violation,
 )
 from dsv3data.training.optimizer import AdamW
+from dsv3data.training.postmortem import DocumentFinding, Lineage, examine, to_quarantine
 from dsv3data.training.schedule import Knobs, knobs
 from dsv3data.training.spikes import StepLimits, step_limits
 from dsv3data.training.step import StepResult, as_int64, train_step
 from dsv3data.training.stop import StopRequest
+
+_SUSPECTS_SHOWN = 5
 
 
 @dataclass(kw_only=True)
@@ -46,6 +49,7 @@ class Run:
     domains: Sequence[str]
     progress: Progress
     average: WeightAverage | None
+    lineage: Lineage | None  # of the rows, for post-mortems
     out: Path
     sink: Sink
     meter: Meter = field(default_factory=Meter)  # of this process: steps, and tokens
@@ -61,6 +65,10 @@ class Run:
     @property
     def skipped_steps(self) -> JsonLines:
         return JsonLines(self.out / "skipped_steps.jsonl")
+
+    @property
+    def quarantine(self) -> JsonLines:
+        return JsonLines(self.out / "quarantine.jsonl")
 
 
 def train(run: Run, stop: StopRequest) -> None:
@@ -172,8 +180,9 @@ def step_line(run: Run, record: dict[str, Any]) -> str:
 
 
 def _report_skipped(run: Run, batch: Batch, result: StepResult, limits: StepLimits) -> None:
-    """Name the rows and what each lost; stop when it happens too often in a row."""
+    """Name rows and documents and what each lost; stop when it happens too often in a row."""
     row_ids = batch.row_ids.tolist()
+    documents, problem = _look_into(run, batch)
     run.skipped_steps.append(
         {
             "step": run.progress.step,
@@ -184,20 +193,44 @@ def _report_skipped(run: Run, batch: Batch, result: StepResult, limits: StepLimi
             "grad_norm_limit": limits.grad_norm,
             "row_ids": row_ids,
             "row_losses": [finite_or_none(loss) for loss in result.row_losses_B.tolist()],
+            "documents": [document.to_tree() for document in documents],
+            "documents_problem": problem,
         }
     )
+    for line in to_quarantine(documents, run.progress.step):
+        run.quarantine.append(line)
     run.sink.note(
         f"WARNING step {run.progress.step} skipped ({result.skipped}): loss {result.loss}, "
         f"gradient norm {result.grad_norm} (rows {row_ids}); weights unchanged"
     )
+    suspects = [document for document in documents if document.stands_out]
+    for document in suspects[:_SUSPECTS_SHOWN]:
+        run.sink.note(
+            f"  suspect: {document.source} at {document.position} "
+            f"({', '.join(document.stands_out)}, loss {document.loss})"
+        )
     if run.progress.skipped_in_row >= run.config.max_skipped_in_row:
         raise BadInput(
             f"{run.progress.skipped_in_row} steps in a row had a loss or gradient that is not "
             "finite or far beyond those before",
             where=f"step {run.progress.step}, rows {row_ids} ({run.skipped_steps.path})",
             effect="training stopped; no skipped step changed a weight, checkpoints are intact",
-            fix="lower optimizer.lr, or look at these rows with `dsv3data inspect`",
+            fix="lower optimizer.lr, or look at the documents in that file and leave some out with "
+            f"`dsv3data pack --exclude {run.quarantine.path}`",
         )
+
+
+def _look_into(run: Run, batch: Batch) -> tuple[list[DocumentFinding], str]:
+    """The batch's documents under the weights that it did not change; nothing here may end a run,
+    so damaged lineage is only a remark."""
+    if run.lineage is None:
+        return [], "these rows have no lineage"
+    try:
+        return examine(
+            run.model, batch, run.domains, run.lineage, rows=run.config.micro_batch_rows
+        ), ""
+    except Dsv3DataError as error:
+        return [], f"{error.what} ({error.where})"
 
 
 def _save(run: Run) -> None:

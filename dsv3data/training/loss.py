@@ -5,6 +5,7 @@ Legend: B rows, T tokens of a row, D model width, N positions with a target.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -89,6 +90,20 @@ def _prediction_loss(
     )
     rows_N = has_target_BT.nonzero()[:, 0]
     return total, nll_N.new_zeros(len(ids_BT)).index_add_(0, rows_N, nll_N)
+
+
+@torch.no_grad()
+def token_losses(model: Transformer, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+    """Nats of each token given those before it, [B, T]; NaN for the first ones and for padding."""
+    positions_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+    output = model(ids_BT, positions_T < lengths_B[:, None])
+    has_target_BT = positions_T[1:] < lengths_B[:, None]
+    _, nll_N = head_cross_entropy(
+        output.hidden_BTD[:, :-1][has_target_BT], model.head.weight, ids_BT[:, 1:][has_target_BT]
+    )
+    losses_BT = nll_N.new_full(ids_BT.shape, math.nan)
+    losses_BT[:, 1:][has_target_BT] = nll_N
+    return losses_BT
 
 
 def target_bytes(ids_BT: Tensor, lengths_B: Tensor, bytes_per_id_V: Tensor) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dsv3data.io.atomic import set_aside, write_atomic
 from dsv3data.io.lock import OutputLock
 from dsv3data.kernels.dispatch import backend_of, operations
 from dsv3data.loader.packed_dataset import PackedDataset
+from dsv3data.loader.prefetch import Prefetcher
 from dsv3data.loader.stream import SequenceStream
 from dsv3data.model.accounting import count_parameters, flop_per_token, training_bytes
 from dsv3data.model.init import init_weights
@@ -30,7 +32,7 @@ from dsv3data.training.loop import Run, train
 from dsv3data.training.metrics import mean_of
 from dsv3data.training.nudge import nudge_weights
 from dsv3data.training.optimizer import AdamW
-from dsv3data.training.read_ahead import read_ahead
+from dsv3data.training.postmortem import Lineage
 from dsv3data.training.schedule import planned_tokens
 from dsv3data.training.stop import StopRequest
 
@@ -72,10 +74,10 @@ def run_training(
     """
     dataset = PackedDataset.open(data)
     stream = SequenceStream(dataset, seed=config.seed, stages=config.data.stages)
-    with read_ahead(stream, config.data.prefetch) as ahead:
+    with _read_ahead(stream, config) as rows:
         return train_on(
             dataset,
-            ahead,
+            rows,
             config,
             out=out,
             sink=sink,
@@ -83,6 +85,15 @@ def run_training(
             strict=strict,
             dry_run=dry_run,
         )
+
+
+def _read_ahead(
+    stream: SequenceStream, config: TrainConfig
+) -> AbstractContextManager[SequenceStream | Prefetcher]:
+    if not config.data.prefetch:
+        return nullcontext(stream)
+    rows = config.batch_start_rows or config.batch_rows
+    return Prefetcher(stream, rows, depth=config.data.prefetch)
 
 
 def train_on(
@@ -215,6 +226,7 @@ def _prepare(
         domains=dataset.domains,
         progress=Progress(),
         average=average,
+        lineage=Lineage(dataset) if isinstance(dataset, PackedDataset) else None,
         out=out,
         sink=sink,
     )
@@ -232,6 +244,7 @@ def _prepare(
         run.progress = progress
     run.metrics.keep_until(run.progress.step)
     run.skipped_steps.keep_until(run.progress.step)
+    run.quarantine.keep_until(run.progress.step)
     write_atomic(out / "config.json", json.dumps(to_dict(config), indent=1).encode())
     return run
 

@@ -40,10 +40,11 @@ def step_limits(recent: Sequence[Sequence[float]], config: SpikeConfig) -> StepL
     if config.z == 0 or 4 * len(recent) < config.window:
         return NO_LIMITS
     losses, norms = zip(*recent, strict=True)
-    return StepLimits(loss=_limit(losses, config.z), grad_norm=_limit(norms, config.z))
+    return StepLimits(loss=robust_limit(losses, config.z), grad_norm=robust_limit(norms, config.z))
 
 
-def _limit(values: Sequence[float], z: float) -> float:
+def robust_limit(values: Sequence[float], z: float) -> float:
+    """`z` robust standard deviations above the median of `values`, at least one of them."""
     middle = statistics.median(values)
     distance = statistics.median(abs(value - middle) for value in values)
     return middle + z * max(_TO_SIGMA * distance, _LEAST_SIGMA * abs(middle))

@@ -40,7 +40,17 @@ def step(number: int) -> dict[str, Any]:
 def run(tmp_path: Path) -> Path:
     lines = [json.dumps(step(number)) for number in range(1, N_STEPS + 1)]
     (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 10']))
-    spike = {"step": 500, "reason": "spike", "loss": 80.0, "loss_limit": 9.1, "row_ids": [3, 4]}
+    spike: dict[str, Any] = {
+        "step": 500,
+        "reason": "spike",
+        "loss": 80.0,
+        "loss_limit": 9.1,
+        "row_ids": [3, 4],
+    }
+    spike["documents"] = [
+        {"source": "<web>.jsonl", "position": number, "stands_out": ["loss"] if number else []}
+        for number in range(7)
+    ]
     (tmp_path / "skipped_steps.jsonl").write_text(json.dumps(spike) + "\n")
     return tmp_path
 
@@ -73,6 +83,8 @@ def test_the_page(run: Path) -> None:
     page = run_page(report_set(run, sink=NullSink()))
     for text in ("Loss by domain", "token after next", "Skipped steps", "spike", "9.1", "layer 1"):
         assert text in page
+    assert "&lt;web&gt;.jsonl at 4 and 2 more" in page
+    assert "at 0" not in page
     assert "<code>" not in page.replace("&lt;code&gt;", "")
     assert page.count("<svg") == 8
     assert "https:" not in page

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dsv3data.contracts.errors import EnvironmentFault
+from dsv3data.contracts.terminal import printable
 from dsv3data_cli.options import PATH, config_options, output_options, writing_options
 from dsv3data_cli.output import Output, duration, quantity, table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dsv3data.model.config import Precision
     from dsv3data.training.compare import Comparison
     from dsv3data.training.config import TrainConfig
+    from dsv3data.training.replay import Replay
     from dsv3data.training.run import TrainResult
 
 
@@ -39,6 +43,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="How many seeds --compare trains from.",
 )
+@click.option(
+    "--replay",
+    type=click.IntRange(min=1),
+    metavar="STEP",
+    help="Train nothing: rebuild the batch of this step of the run in --out, and show its "
+    "documents, their losses and how much they repeat themselves.",
+)
 @writing_options
 @config_options
 @output_options
@@ -49,6 +60,7 @@ def train(
     strict: bool,
     compare: str | None,
     seeds: int,
+    replay: int | None,
     dry_run: bool,
     config_file: Path | None,
     overrides: tuple[str, ...],
@@ -60,6 +72,9 @@ def train(
     checkpoint and exits with code 75; the same command continues.
     """
     require_torch()
+    if replay is not None:
+        _replay(replay, data=data, out=out, output=output)
+        return
     from dsv3data.contracts.config import load_config, to_dict
     from dsv3data.training.compare import parse_pair
     from dsv3data.training.config import TrainConfig
@@ -119,6 +134,13 @@ def _compare(
     )
 
 
+def _replay(step: int, *, data: Path, out: Path, output: Output) -> None:
+    from dsv3data.training.replay import replay_step
+
+    result = replay_step(out, data=data, step=step)
+    output.result(dataclasses.asdict(result), lambda console: _render_replay(console, result))
+
+
 def require_torch() -> None:
     """Say what to install, where torch is missing."""
     from importlib.util import find_spec
@@ -162,6 +184,42 @@ def _render_comparison(result: Comparison, out: Path) -> Any:
     made.add_row("most underflow", f"{worst.input.underflow_share:.2%} in {worst.name}")
     made.add_row("written", str(out))
     return made
+
+
+_DOCUMENTS_SHOWN = 40
+
+
+def _render_replay(console: Console, result: Replay) -> None:
+    """Documents that stand out first, then by loss."""
+    made = table("document", ">tokens", ">loss", ">repeated", "stands out")
+    ordered = sorted(
+        result.documents, key=lambda one: (not one.stands_out, -(one.loss or float("inf")))
+    )
+    for one in ordered[:_DOCUMENTS_SHOWN]:
+        piece = f", piece {one.piece + 1} of {one.n_pieces}" if one.n_pieces > 1 else ""
+        made.add_row(
+            printable(f"{one.source} at {one.position}{piece}"),
+            f"{one.n_tokens:,}",
+            "–" if one.loss is None else f"{one.loss:.3f}",
+            f"{one.repetition.repeated:.1%}",
+            ", ".join(one.stands_out),
+        )
+    recorded = result.recorded
+    skipped = ", skipped" if recorded["skipped"] else ""
+    console.print(
+        f"step {result.step:,}{skipped}: loss {recorded['main_loss']}, gradient norm "
+        f"{recorded['grad_norm']}, {len(result.row_ids)} rows, {len(result.documents)} documents",
+        soft_wrap=True,
+    )
+    weights = result.checkpoint or "the initial weights: no checkpoint before the step is kept"
+    console.print(
+        f"losses below: after step {result.weights_step:,}, {weights}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(made)
+    if len(ordered) > _DOCUMENTS_SHOWN:
+        console.print(f"… {len(ordered) - _DOCUMENTS_SHOWN:,} more with --json")
 
 
 def _losses(losses: tuple[float, ...]) -> str:

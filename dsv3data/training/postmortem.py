@@ -1,0 +1,167 @@
+"""What was in a batch: its documents through lineage, their losses, how much they repeat.
+
+Legend: B rows, T tokens of a row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dsv3data.audit.packed_rows import Origin, PackedRows
+from dsv3data.loader.packed_dataset import PackedDataset
+from dsv3data.model.transformer import Transformer
+from dsv3data.training.data import Batch
+from dsv3data.training.loss import token_losses
+from dsv3data.training.metrics import finite_or_none
+from dsv3data.training.repetition import Repetition, repetition
+from dsv3data.training.spikes import robust_limit
+from dsv3data.training.step import micro_batches
+
+# A document stands out with a loss so many robust standard deviations above the batch's documents,
+_LOSS_Z = 6.0
+# or where more than this share of its 8-grams stood in it before.
+_REPEATED = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentFinding:
+    """A document's piece in a row.
+
+    Attributes:
+        loss: nats a token under the weights it was looked at with; None if not finite, or if the
+            piece has no token that anything predicts.
+        stands_out: why it is suspected: "loss", "repetition", or neither.
+    """
+
+    row_id: int
+    domain: str
+    source: str
+    position: int
+    key: str
+    piece: int
+    n_pieces: int
+    n_tokens: int
+    loss: float | None
+    repetition: Repetition
+    stands_out: tuple[str, ...]
+
+    def to_tree(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+class Lineage:
+    """Which documents stand in the rows of a packed set."""
+
+    def __init__(self, dataset: PackedDataset) -> None:
+        self._folder = dataset.folder
+        self._first = np.cumsum([0, *(record.rows for record in dataset.manifest.shards())])
+
+    def pieces(self, row_id: int) -> Sequence[Origin]:
+        """The pieces of a row in its order.
+
+        Raises:
+            IntegrityError: damage, where it is met.
+        """
+        number = int(self._first[row_id >> 32]) + (row_id & 0xFFFFFFFF)
+        return self._rows.row(number).origins
+
+    @cached_property
+    def _rows(self) -> PackedRows:
+        # Most runs never ask.
+        return PackedRows(self._folder)
+
+
+def examine(
+    model: Transformer, batch: Batch, domains: Sequence[str], lineage: Lineage, *, rows: int = 0
+) -> list[DocumentFinding]:
+    """Every piece of a batch in the order of its rows, looked at with the model as it is.
+
+    Args:
+        rows: of one forward pass; 0: all.
+
+    Raises:
+        IntegrityError: damaged lineage.
+    """
+    losses_BT = batch_losses(model, batch, rows=rows)
+    found: list[tuple[Origin, str, NDArray[np.int32], NDArray[np.float64]]] = []
+    for number, row_id in enumerate(batch.row_ids.tolist()):
+        start = 0
+        for origin in lineage.pieces(row_id):
+            here = slice(start, start + origin.n_tokens)
+            domain = domains[batch.domain_ids[number]]
+            found.append((origin, domain, batch.input_ids[number, here], losses_BT[number, here]))
+            start += origin.n_tokens
+    means = [_mean(origin, losses) for origin, *_, losses in found]
+    finite = [mean for mean in means if mean is not None and math.isfinite(mean)]
+    limit = robust_limit(finite, _LOSS_Z) if finite else 0.0
+    return [
+        _finding(origin, domain, repetition(ids), mean, limit)
+        for (origin, domain, ids, _), mean in zip(found, means, strict=True)
+    ]
+
+
+def batch_losses(model: Transformer, batch: Batch, *, rows: int = 0) -> NDArray[np.float64]:
+    """Nats of each token of a batch, [B, T]; 0-th tokens and padding are NaN."""
+    device = model.head.weight.device
+    parts = [
+        token_losses(model, ids_BT.to(device), lengths_B.to(device))
+        for ids_BT, lengths_B in micro_batches(batch, rows)
+    ]
+    losses: NDArray[np.float64] = torch.cat(parts).double().cpu().numpy()
+    return losses
+
+
+def to_quarantine(documents: Sequence[DocumentFinding], step: int) -> list[dict[str, Any]]:
+    """Lines for `pack --exclude`: the documents that stand out; where none does, all of the batch,
+    because any of them may be the cause. Each document once."""
+    chosen = [document for document in documents if document.stands_out] or documents
+    once: dict[str, DocumentFinding] = {}
+    for document in chosen:
+        once.setdefault(document.key, document)
+    return [
+        {
+            "source": document.source,
+            "position": document.position,
+            "key": document.key,
+            "step": step,
+            "why": ", ".join(document.stands_out) or "in a skipped step",
+        }
+        for document in once.values()
+    ]
+
+
+def _mean(origin: Origin, losses: NDArray[np.float64]) -> float | None:
+    """Of a piece's tokens; None without any that is predicted: the first of a row is not."""
+    predicted = losses[1:] if origin.slot == 0 else losses
+    return float(predicted.mean()) if len(predicted) else None
+
+
+def _finding(
+    origin: Origin, domain: str, measures: Repetition, mean: float | None, limit: float
+) -> DocumentFinding:
+    reasons = {
+        "loss": mean is not None and not mean <= limit,  # NaN stands out
+        "repetition": measures.repeated > _REPEATED,
+    }
+    return DocumentFinding(
+        row_id=origin.row_id,
+        domain=domain,
+        source=origin.source,
+        position=origin.position,
+        key=origin.key.hex(),
+        piece=origin.piece,
+        n_pieces=origin.n_pieces,
+        n_tokens=origin.n_tokens,
+        loss=None if mean is None else finite_or_none(mean),
+        repetition=measures,
+        stands_out=tuple(reason for reason, holds in reasons.items() if holds),
+    )
