@@ -12,15 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-PROGRAM = Path(sys.executable).with_name("dsv3data")
+from measuring import dsv3data, machine
 
 
 def main() -> None:
@@ -45,45 +41,13 @@ def main() -> None:
         "verify tokens": ("verify", tokens),
         "verify packed": ("verify", packed),
     }
-    result: dict[str, Any] = {"machine": _machine(), "arguments": sys.argv[1:], "stages": {}}
+    result: dict[str, Any] = {"machine": machine(), "arguments": sys.argv[1:], "stages": {}}
     for name, words in stages.items():
-        result["stages"][name] = _run([str(word) for word in words])
+        figures, output = dsv3data(*words)
+        command = ["dsv3data", *map(str, words)]
+        print(name, figures, flush=True)
+        result["stages"][name] = {"command": command, **figures, "result": json.loads(output)}
         arguments.results.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def _run(words: list[str]) -> dict[str, Any]:
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [str(PROGRAM), *words, "--json", "--quiet"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - started
-    code = os.waitstatus_to_exitcode(status)
-    print(f"{seconds:8.1f} s  {usage.ru_maxrss / 1024:7.0f} MiB  {' '.join(words)}", flush=True)
-    if code:
-        raise SystemExit(f"exit code {code}")
-    return {
-        "command": ["dsv3data", *words],
-        "wall_s": round(seconds, 2),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-        "peak_rss_mib": round(usage.ru_maxrss / 1024),
-        "result": json.loads(output),
-    }
-
-
-def _machine() -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "commit": commit.stdout.strip(),
-    }
 
 
 def _arguments() -> argparse.Namespace:

@@ -24,20 +24,18 @@ second of wall time, `steady_mb_per_s` per second after the start.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
-import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from measuring import PROGRAM, machine, measured
 
 OURS, ENGINE, HUGGING_FACE, DATATROVE = "dsv3data", "engine", "hugging-face", "datatrove"
 ENGINES = (
@@ -62,7 +60,7 @@ def main() -> None:
 def _compare(arguments: argparse.Namespace, work: Path) -> None:
     fast, slow, start = work / "fast", work / "slow", work / "start"
     result: dict[str, Any] = {
-        "machine": _machine(),
+        "machine": machine("fastokens", "tokenizers", "datatrove", "orjson", "pyarrow", "numpy"),
         "arguments": sys.argv[1:],
         "rounds": arguments.rounds,
         "input": _write_sample(arguments.corpus, fast, arguments.bytes_per_domain),
@@ -116,14 +114,13 @@ def _run(engine: str, sample: Path, arguments: argparse.Namespace, work: Path) -
     name, threads, *options = engine.split()
     out = work / "out"
     if name == OURS:
-        program = [str(Path(sys.executable).with_name("dsv3data")), "tokenize", str(sample)]
+        program = [str(PROGRAM), "tokenize", str(sample)]
         command = [*program, "--tokenizer", str(arguments.tokenizer), "--out", str(out), "--json"]
         command += ["--quiet", "--workers", threads]
         command += ["--check-rate", "0"] if options else []
     else:
         python = arguments.datatrove_python if name == DATATROVE else sys.executable
-        # -P: this file must not be found by those who import the standard library's `tokenize`.
-        program = [str(python), "-P", str(Path(__file__)), str(sample), str(arguments.tokenizer)]
+        program = [str(python), str(Path(__file__)), str(sample), str(arguments.tokenizer)]
         command = [*program, str(out), "--child", name]
     environment = {
         **os.environ,
@@ -132,27 +129,12 @@ def _run(engine: str, sample: Path, arguments: argparse.Namespace, work: Path) -
     }
     if name == OURS:
         del environment["RAYON_NUM_THREADS"]
-    load_before = os.getloadavg()[0]
-    started = time.monotonic()
-    with (work / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        )
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - started
+    figures, output = measured(command, environment=environment)
     shutil.rmtree(out, ignore_errors=True)
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{engine} failed: {' '.join(command)}\n{(work / 'log').read_text()}")
     facts = json.loads(output)
-    return {
-        "wall_s": round(seconds, 3),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
-        "peak_rss_mib": round(facts.get("peak_memory_bytes", usage.ru_maxrss << 10) / 2**20),
-        "load_before": round(load_before, 1),
-        **{key: facts[key] for key in ("tokens", "encode_s", "root") if key in facts},
-    }
+    if "peak_memory_bytes" in facts:
+        figures["peak_rss_mib"] = round(facts["peak_memory_bytes"] / 2**20)
+    return figures | {key: facts[key] for key in ("tokens", "encode_s", "root") if key in facts}
 
 
 # What runs in a child: tokenize the sample, print how many tokens there were.
@@ -222,24 +204,6 @@ def _groups(sample: Path) -> Iterator[list[str]]:
 def _document_json(tokenizer: Path) -> str:
     tree = json.loads(tokenizer.read_bytes())
     return json.dumps({**tree, "added_tokens": [], "post_processor": None})
-
-
-def _machine() -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "commit": commit.stdout.strip(),
-        "versions": {
-            name: version(name)
-            for name in ("fastokens", "tokenizers", "datatrove", "orjson", "pyarrow", "numpy")
-            if importlib.util.find_spec(name) is not None
-        },
-    }
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,16 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-PROGRAM = Path(sys.executable).with_name("dsv3data")
+from measuring import dsv3data, machine
 
 
 def main() -> None:
@@ -30,13 +26,13 @@ def main() -> None:
     arguments.work.mkdir(parents=True)
     files = sorted(arguments.corpus.glob("*.jsonl"))
     total = sum(path.stat().st_size for path in files)
-    result: dict[str, Any] = {"machine": _machine(), "arguments": sys.argv[1:], "parts": []}
+    result: dict[str, Any] = {"machine": machine(), "arguments": sys.argv[1:], "parts": []}
     for megabytes in map(int, arguments.megabytes.split(",")):
         part, out = arguments.work / "part", arguments.work / "out"
         _take(files, part, share=min(1.0, megabytes * 1e6 / total))
         bound = ("--memory", arguments.memory, "--workers", arguments.workers)
-        count = _run("tokenizer", "count", part, "--out", out / "counts", *bound)
-        train = _run(
+        count = _dsv3data("tokenizer", "count", part, "--out", out / "counts", *bound)
+        train = _dsv3data(
             *("tokenizer", "train", out / "counts", "--counts", "--out", out / "tokenizer"),
             *("--vocab-size", arguments.vocab_size),
         )
@@ -66,33 +62,9 @@ def _take(files: list[Path], folder: Path, *, share: float) -> None:
                 out.write(line)
 
 
-def _run(*words: object) -> dict[str, Any]:
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [str(PROGRAM), *map(str, words), "--json", "--quiet"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{' '.join(map(str, words))} ended with status {status}")
-    return {
-        "wall_s": round(time.monotonic() - started, 2),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-        "peak_rss_mib": round(usage.ru_maxrss / 1024),
-        "result": json.loads(output),
-    }
-
-
-def _machine() -> dict[str, Any]:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "python": platform.python_version(),
-        "commit": commit,
-    }
+def _dsv3data(*words: object) -> dict[str, Any]:
+    figures, output = dsv3data(*words)
+    return {**figures, "result": json.loads(output)}
 
 
 def _arguments() -> argparse.Namespace:

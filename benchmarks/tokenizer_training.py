@@ -19,17 +19,16 @@ import hashlib
 import importlib.util
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+from measuring import machine, measured
 
 OURS = "dsv3data"
 HUGGING_FACE = "hugging-face"
@@ -52,7 +51,7 @@ def _compare(arguments: argparse.Namespace, work: Path) -> None:
     domains = _write_sample(arguments.corpus, sample, arguments.bytes_per_domain)
     text_bytes = sum(domain["bytes"] for domain in domains.values())
     result: dict[str, Any] = {
-        "machine": _machine(),
+        "machine": machine("tokenizers", "numba", "numpy", *PEERS),
         "arguments": sys.argv[1:],
         "vocab_size": arguments.vocab_size,
         "text": {"bytes": text_bytes, "domains": domains},
@@ -94,22 +93,8 @@ def _run(engine: str, sample: Path, work: Path, vocab_size: int) -> dict[str, An
         vocab_size = FIRST_MERGE_ID
     program = [sys.executable, str(Path(__file__)), str(sample), str(tokens)]
     command = [*program, "--child", engine, "--vocab-size", str(vocab_size)]
-    load_before = os.getloadavg()[0]
-    started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - started
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{engine} failed")
-    figures = {
-        "wall_s": round(seconds, 2),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-        "peak_rss_mib": round(usage.ru_maxrss / 1024),
-        "load_before": round(load_before, 1),
-        **json.loads(output),
-    }
+    figures, output = measured(command, environment=environment)
+    figures |= json.loads(output)
     print(f"{engine:20} {figures}", flush=True)
     return figures
 
@@ -236,24 +221,6 @@ def _train_ffbpe(texts: Iterator[str], vocab_size: int, lap: _Lap) -> list[bytes
     lap("merge")
     tokens = sorted(trainer.vocab.items(), key=lambda item: item[1])
     return [token for token, number in tokens if number >= FIRST_MERGE_ID]
-
-
-def _machine() -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "commit": commit.stdout.strip(),
-        "versions": {
-            name: version(name)
-            for name in ("tokenizers", "numba", "numpy", *PEERS)
-            if importlib.util.find_spec(name) is not None
-        },
-    }
 
 
 def _arguments() -> argparse.Namespace:

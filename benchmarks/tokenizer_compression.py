@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compression of a tokenizer trained here beside public ones, on sources that it has not seen.
 
-    python benchmarks/compression.py CORPUS WORK RESULTS.json --hold-out SOURCE,SOURCE…
+    python benchmarks/tokenizer_compression.py CORPUS WORK RESULTS.json --hold-out SOURCE,SOURCE…
         [--against NAME=tokenizer.json …] [--vocab-size N] [--sample-mb N]
 
 CORPUS is a folder of JSONL files with the fields `text`, `source` and `domain`. Documents of the
@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-PROGRAM = Path(sys.executable).with_name("dsv3data")
+from measuring import dsv3data, machine
 
 
 def main() -> None:
@@ -31,20 +29,17 @@ def main() -> None:
     arguments.work.mkdir(parents=True)
     split = _split(arguments.corpus, arguments.work, set(arguments.hold_out.split(",")))
     tokenizer = arguments.work / "ours"
-    _run(
-        *("tokenizer", "train", arguments.work / "train", "--out", tokenizer),
-        *("--vocab-size", arguments.vocab_size),
-    )
+    size = ("--vocab-size", arguments.vocab_size)
+    dsv3data("tokenizer", "train", arguments.work / "train", "--out", tokenizer, *size)
     against = [word for text in arguments.against for word in ("--against", text)]
-    report = json.loads(
-        _run(
-            *("tokenizer", "report", tokenizer, arguments.work / "held-out", *against),
-            *("--sample-mb", arguments.sample_mb, "--json"),
-        )
+    _, output = dsv3data(
+        *("tokenizer", "report", tokenizer, arguments.work / "held-out", *against),
+        *("--sample-mb", arguments.sample_mb),
     )
+    report = json.loads(output)
     names = [facts["name"] for facts in report["tokenizers"]]
     result = {
-        "machine": {"python": platform.python_version(), "commit": _commit()},
+        "machine": machine(),
         "arguments": sys.argv[1:],
         "bytes_by_source": split,
         "tokenizers": report["tokenizers"],
@@ -81,21 +76,11 @@ def _split(corpus: Path, work: Path, held_out: set[str]) -> dict[str, dict[str, 
     return {half: dict(sorted(counts.items())) for half, counts in sizes.items()}
 
 
-def _run(*words: object) -> str:
-    command = [str(PROGRAM), *map(str, words)]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-
-
 def _print(compression: dict[str, dict[str, Any]], names: list[str]) -> None:
     print("bytes per token".ljust(16), *(name.rjust(14) for name in names))
     for domain, figures in compression.items():
         values = (f"{figures[name]['bytes_per_token']['value']:.3f}" for name in names)
         print(domain.ljust(16), *(value.rjust(14) for value in values))
-
-
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _arguments() -> argparse.Namespace:
