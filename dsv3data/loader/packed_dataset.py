@@ -10,6 +10,7 @@ not mapped: one that is cut while in use gives an error instead of a bus error.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import threading
 import zlib
@@ -40,6 +41,14 @@ _INDEX_BUDGET_BYTES = 256 << 20
 # Shards held open: far below the usual limit of 1,024 descriptors.
 _OPEN_SHARDS = 64
 _ROW_IN_SHARD = (1 << 32) - 1
+# What is known of a row besides its ids; its pieces' lengths stand in a list of its record batch.
+_ROW = np.dtype(
+    [
+        *(("row_id", np.int64), ("crc32", np.uint32), ("n_tokens", np.int32)),
+        *(("domain_id", np.int32), ("first_piece", np.int32), ("stop_piece", np.int32)),
+    ],
+    align=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +124,7 @@ class PackedDataset:
             [segment for record in self._shards for segment in record.segments[1:-1]]
         )
         self._index: OrderedDict[tuple[int, int], _BatchIndex] = OrderedDict()
+        self._index_bytes = 0
         self._open: OrderedDict[int, FileIO] = OrderedDict()
         self._checked: set[int] = set()
         self._lock = threading.Lock()
@@ -174,28 +184,24 @@ class PackedDataset:
             raise IndexError(
                 f"rows must be in 0..{self.n_rows - 1}, not {indices.min()}..{indices.max()}"
             )
-        batch = Batch(
-            input_ids=np.empty((count, self.context), dtype=np.int32),
-            n_tokens=np.empty(count, dtype=np.int32),
-            domain_ids=np.empty(count, dtype=np.int32),
-            row_ids=np.empty(count, dtype=np.int64),
-            piece_lengths=[np.empty(0, dtype=np.int32)] * count,
-        )
-        if not count:
-            return batch
         # Sorted, rows of one record batch stand together, and files are read forwards.
         order = np.argsort(indices, kind="stable")
         numbers = indices[order]
         parts = np.searchsorted(self._first_row_of_part, numbers, side="right") - 1
-        borders = np.flatnonzero(np.diff(parts)) + 1
-        starts = [0, *borders.tolist()]
+        borders = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), count] if count else []
+        read = _Read.of(count, self.context)
         with self._lock:
-            for start, stop in zip(starts, [*starts[1:], count], strict=True):
+            for start, stop in itertools.pairwise(borders):
                 part = int(parts[start])
-                local = numbers[start:stop] - self._first_row_of_part[part]
-                self._read_rows(part, local, batch, order[start:stop])
-        self._check_ids(batch.input_ids, indices)
-        return batch
+                self._read_rows(part, numbers[start:stop], read, order[start:stop])
+        self._check_rows(read, indices)
+        return Batch(
+            input_ids=read.ids,
+            n_tokens=read.facts["n_tokens"].copy(),
+            domain_ids=read.facts["domain_id"].copy(),
+            row_ids=read.facts["row_id"].copy(),
+            piece_lengths=read.piece_lengths,
+        )
 
     def domain_sizes(self) -> dict[str, Domain]:
         """Rows of each domain, and the tokens that a row of it holds on average."""
@@ -232,59 +238,58 @@ class PackedDataset:
         }
 
     def _read_rows(
-        self, part: int, local: NDArray[np.int64], batch: Batch, places: NDArray[np.int64]
+        self, part: int, numbers: NDArray[np.integer], read: _Read, places: NDArray[np.int64]
     ) -> None:
-        """Read rows `local` of one record batch into `places` of a batch."""
+        """Read some rows of one record batch, whatever they hold, into `places` of `read`."""
         shard, number = self._parts[part]
         file = self._open_shard(shard)
-        first = int(self._first_row_of_part[part] - self._first_row[shard])
-        index = self._batch_index(file, shard, number, first)
-        where = self._place(shard, number)
+        first = int(self._first_row_of_part[part])
+        index = self._batch_index(file, shard, number, first - int(self._first_row[shard]))
+        local = numbers - first
+        facts = index.rows[local]
+        read.facts[places] = facts
         row_bytes = 4 * self.context
-        memory = batch.input_ids.reshape(-1).view(np.uint8).data
-        offsets = (index.ids_offset + local * row_bytes).tolist()
-        crcs = []
-        for place, offset in zip(places.tolist(), offsets, strict=True):
-            row = memory[place * row_bytes : (place + 1) * row_bytes]
-            done = os.preadv(file, [row], offset)
+        for place, row, start, stop in zip(
+            places.tolist(),
+            local.tolist(),
+            facts["first_piece"].tolist(),
+            facts["stop_piece"].tolist(),
+            strict=True,
+        ):
+            memory = read.memory[place * row_bytes : (place + 1) * row_bytes]
+            done = os.preadv(file, [memory], index.ids_offset + row * row_bytes)
             if done != row_bytes:
-                raise _cut(row_bytes - done, where)
-            crcs.append(zlib.crc32(row))
-        wrong = np.flatnonzero(np.array(crcs, dtype=np.uint32) != index.crc32[local])
-        if len(wrong):
-            raise _damaged(
-                f"row {first + local[wrong[0]]} does not match its checksum",
-                where,
-                "the row was not used",
-            )
-        batch.n_tokens[places] = index.n_tokens[local]
-        batch.domain_ids[places] = index.domain_ids[local]
-        batch.row_ids[places] = index.row_ids[local]
-        starts = index.piece_offsets[local].tolist()
-        stops = index.piece_offsets[local + 1].tolist()
-        for place, start, stop in zip(places.tolist(), starts, stops, strict=True):
-            batch.piece_lengths[place] = index.piece_lengths[start:stop]
+                raise _cut(row_bytes - done, self._place(shard, number))
+            read.crcs[place] = zlib.crc32(memory)
+            read.piece_lengths[place] = index.piece_lengths[start:stop]
 
-    def _check_ids(self, ids: NDArray[np.int32], numbers: NDArray[np.integer]) -> None:
-        """Every id is one of the tokenizer's, whatever the checksums say."""
+    def _check_rows(self, read: _Read, numbers: NDArray[np.integer]) -> None:
+        """Every row matches its checksum, and every id is one of the tokenizer's, whatever the
+        checksums say."""
+        wrong = np.flatnonzero(np.array(read.crcs, dtype=np.uint32) != read.facts["crc32"])
+        if len(wrong):
+            row, where = self._row_in_shard(int(numbers[wrong].min()))
+            raise _damaged(f"row {row} does not match its checksum", where, "the row was not used")
         # As unsigned numbers, negative ids are large.
-        highest = ids.view(np.uint32).max(axis=1)
+        highest = read.ids.view(np.uint32).max(axis=1)
         wrong = np.flatnonzero(highest >= self.vocabulary.vocab_size)
         if len(wrong):
-            row = int(numbers[wrong[0]])
-            part = int(np.searchsorted(self._first_row_of_part, row, side="right")) - 1
-            shard, number = self._parts[part]
+            row, where = self._row_in_shard(int(numbers[wrong].min()))
             raise _damaged(
-                f"row {row - self._first_row[shard]} holds an id outside "
-                f"0..{self.vocabulary.vocab_size - 1}",
-                self._place(shard, number),
+                f"row {row} holds an id outside 0..{self.vocabulary.vocab_size - 1}",
+                where,
                 "it stands for no token of this tokenizer",
             )
+
+    def _row_in_shard(self, row: int) -> tuple[int, str]:
+        """A row's number in its shard, and the place of its record batch for an error."""
+        part = int(np.searchsorted(self._first_row_of_part, row, side="right")) - 1
+        shard, number = self._parts[part]
+        return row - int(self._first_row[shard]), self._place(shard, number)
 
     def _open_shard(self, shard: int) -> int:
         """Descriptor of a shard that has its size, opened if it was not used recently."""
         record = self._shards[shard]
-        path = self.folder / record.name
         if shard in self._open:
             self._open.move_to_end(shard)
         else:
@@ -292,12 +297,14 @@ class PackedDataset:
                 self._open[shard] = self._store.open(record)
             except FileNotFoundError as error:
                 raise _damaged(
-                    "a shard that the manifest lists is missing", str(path), "its rows are lost"
+                    "a shard that the manifest lists is missing",
+                    str(self.folder / record.name),
+                    "its rows are lost",
                 ) from error
             if len(self._open) > _OPEN_SHARDS:
                 self._open.popitem(last=False)[1].close()
         descriptor = self._open[shard].fileno()
-        _check_open_size(descriptor, path, record)
+        _check_open_size(descriptor, self.folder, record)
         if shard not in self._checked:
             self._check_header(shard)
         return descriptor
@@ -311,9 +318,9 @@ class PackedDataset:
         segment = self._shards[shard].segments[number + 1]
         where = self._place(shard, number)
         self._index[key] = index = self._load_index(file, segment, first_row, where)
-        held = sum(other.size_bytes for other in self._index.values())
-        while held > _INDEX_BUDGET_BYTES and len(self._index) > 1:
-            held -= self._index.popitem(last=False)[1].size_bytes
+        self._index_bytes += index.size_bytes
+        while self._index_bytes > _INDEX_BUDGET_BYTES and len(self._index) > 1:
+            self._index_bytes -= self._index.popitem(last=False)[1].size_bytes
         return index
 
     def _load_index(self, file: int, segment: Segment, first_row: int, where: str) -> _BatchIndex:
@@ -323,13 +330,16 @@ class PackedDataset:
         lengths = columns.column("piece_lengths")
         domains = columns.column("domain").dictionary_encode()
         offsets = column_values(lengths.offsets, np.int32)
+        rows = np.empty(segment.rows, dtype=_ROW)
+        rows["row_id"] = column_values(columns.column("row_id"), np.int64)
+        rows["crc32"] = column_values(columns.column("crc32"), np.uint32)
+        rows["n_tokens"] = column_values(columns.column("n_tokens"), np.int32)
+        rows["domain_id"] = self._domain_ids(domains, where)
+        rows["first_piece"] = offsets[:-1] - offsets[0]
+        rows["stop_piece"] = offsets[1:] - offsets[0]
         index = _BatchIndex(
             ids_offset=segment.buffers["input_ids"],
-            crc32=column_values(columns.column("crc32"), np.uint32).copy(),
-            n_tokens=column_values(columns.column("n_tokens"), np.int32).copy(),
-            row_ids=column_values(columns.column("row_id"), np.int64).copy(),
-            domain_ids=self._domain_ids(domains, where),
-            piece_offsets=offsets - offsets[0],
+            rows=rows,
             piece_lengths=column_values(lengths.flatten(), np.int32).copy(),
         )
         self._check_index(index, first_row, where)
@@ -374,12 +384,13 @@ class PackedDataset:
     def _check_index(self, index: _BatchIndex, first_row: int, where: str) -> None:
         """What any writer of this format must keep, whatever the checksums say."""
         ends = np.concatenate([[0], np.cumsum(index.piece_lengths, dtype=np.int64)])
-        sums = np.diff(ends[index.piece_offsets])
+        sums = ends[index.rows["stop_piece"]] - ends[index.rows["first_piece"]]
+        n_tokens, row_ids = index.rows["n_tokens"], index.rows["row_id"]
         rows = first_row + np.arange(len(sums))
         for fault, wrong in (
-            ("n_tokens is outside 1..L", (index.n_tokens < 1) | (index.n_tokens > self.context)),
-            ("piece lengths do not add up to n_tokens", sums != index.n_tokens),
-            ("row_id does not count the rows", index.row_ids & _ROW_IN_SHARD != rows),
+            ("n_tokens is outside 1..L", (n_tokens < 1) | (n_tokens > self.context)),
+            ("piece lengths do not add up to n_tokens", sums != n_tokens),
+            ("row_id does not count the rows", row_ids & _ROW_IN_SHARD != rows),
         ):
             if wrong.any():
                 raise _damaged(
@@ -422,20 +433,39 @@ class PackedDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class _BatchIndex:
-    """A record batch without its ids: their offset in the file, and the other columns."""
+    """A record batch without its ids: their offset in the file, its rows [_ROW], and the lengths
+    of all their pieces, int32."""
 
     ids_offset: int
-    crc32: NDArray[np.uint32]
-    n_tokens: NDArray[np.int32]
-    row_ids: NDArray[np.int64]
-    domain_ids: NDArray[np.int32]
-    piece_offsets: NDArray[np.int32]
+    rows: NDArray[np.void]
     piece_lengths: NDArray[np.int32]
 
     @property
     def size_bytes(self) -> int:
-        columns = (self.crc32, self.n_tokens, self.row_ids, self.domain_ids)
-        return sum(column.nbytes for column in (*columns, self.piece_offsets, self.piece_lengths))
+        return self.rows.nbytes + self.piece_lengths.nbytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """Rows on their way into a batch: ids [n, L], their memory, CRC-32 of each row, what is known
+    of it [n, _ROW], and its pieces' lengths."""
+
+    ids: NDArray[np.int32]
+    memory: memoryview
+    crcs: list[int]
+    facts: NDArray[np.void]
+    piece_lengths: list[NDArray[np.int32]]
+
+    @classmethod
+    def of(cls, count: int, context: int) -> _Read:
+        ids = np.empty((count, context), dtype=np.int32)
+        return cls(
+            ids=ids,
+            memory=ids.reshape(-1).view(np.uint8).data,
+            crcs=[0] * count,
+            facts=np.empty(count, dtype=_ROW),
+            piece_lengths=[np.empty(0, dtype=np.int32)] * count,
+        )
 
 
 def _starts(parts: Sequence[FileRecord | Segment]) -> NDArray[np.int64]:
@@ -450,12 +480,12 @@ def _read_exactly(file: int, target: NDArray[np.uint8], offset: int, where: str)
         raise _cut(len(target) - done, where)
 
 
-def _check_open_size(file: int, path: Path, record: FileRecord) -> None:
+def _check_open_size(file: int, folder: Path, record: FileRecord) -> None:
     size = os.fstat(file).st_size
     if size != record.size:
         raise _damaged(
             f"the file has {size:,} bytes, the manifest says {record.size:,}",
-            str(path),
+            str(folder / record.name),
             "rows are missing or foreign",
         )
 
