@@ -33,6 +33,7 @@ from dsv3data.training.schedule import Knobs, knobs
 from dsv3data.training.spikes import StepLimits, step_limits
 from dsv3data.training.step import StepResult, as_int64, train_step
 from dsv3data.training.stop import StopRequest
+from dsv3data.training.tensorboard import EventFiles
 
 _SUSPECTS_SHOWN = 5
 
@@ -50,6 +51,7 @@ class Run:
     progress: Progress
     average: WeightAverage | None
     lineage: Lineage | None  # of the rows, for post-mortems
+    events: EventFiles | None  # for TensorBoard
     out: Path
     sink: Sink
     meter: Meter = field(default_factory=Meter)  # of this process: steps, and tokens
@@ -126,6 +128,8 @@ def _write_down(
 ) -> None:
     record = step_record(run, batch, result, values, data_wait_s)
     run.metrics.append(record)
+    if run.events is not None:
+        run.events.add(record)
     run.sink.advance(1, tokens=result.n_tokens)
     if result.skipped:
         _report_skipped(run, batch, result, limits)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from dsv3data.training.optimizer import AdamW
 from dsv3data.training.postmortem import Lineage
 from dsv3data.training.schedule import planned_tokens
 from dsv3data.training.stop import StopRequest
+from dsv3data.training.tensorboard import EventFiles, require_tensorboard
 
 SUMMARY_STEPS = 10
 
@@ -64,6 +66,7 @@ def run_training(
     fresh: bool = False,
     strict: bool = False,
     dry_run: bool = False,
+    tensorboard: bool = False,
 ) -> TrainResult:
     """Train on the packed set in `data` into the folder `out`, resuming what is there.
 
@@ -71,6 +74,7 @@ def run_training(
         fresh: move an earlier output aside to OUT.N.old first.
         strict: stop at a damaged checkpoint instead of falling back to an older one.
         dry_run: build and describe the model, write and train nothing.
+        tensorboard: also write event files into OUT/tensorboard.
     """
     dataset = PackedDataset.open(data)
     stream = SequenceStream(dataset, seed=config.seed, stages=config.data.stages)
@@ -84,6 +88,7 @@ def run_training(
             fresh=fresh,
             strict=strict,
             dry_run=dry_run,
+            tensorboard=tensorboard,
         )
 
 
@@ -106,17 +111,22 @@ def train_on(
     fresh: bool = False,
     strict: bool = False,
     dry_run: bool = False,
+    tensorboard: bool = False,
 ) -> TrainResult:
     """`run_training` on data that is already open."""
     config = fit_to_data(config, dataset)
     check_device(config)
+    if tensorboard:
+        require_tensorboard()
     for line in describe(config):
         sink.note(line)
     if dry_run:
         return _nothing_trained(out)
     if fresh:
         move_aside(out, sink)
-    return train_folder(dataset, stream, config, out=out, sink=sink, strict=strict)
+    return train_folder(
+        dataset, stream, config, out=out, sink=sink, strict=strict, tensorboard=tensorboard
+    )
 
 
 def train_folder(
@@ -127,6 +137,7 @@ def train_folder(
     out: Path,
     sink: Sink,
     strict: bool = False,
+    tensorboard: bool = False,
 ) -> TrainResult:
     """Train a fitted config from what `out` holds to its last step."""
     if config.threads:
@@ -135,9 +146,22 @@ def train_folder(
         meter = Meter()
         run = _prepare(dataset, stream, config, out, sink, strict=strict)
         tokens_before = run.progress.tokens
-        train(run, stop)
+        with _event_files(run, tensorboard):
+            train(run, stop)
         meter.advance(0, tokens=run.progress.tokens - tokens_before)
         return _summarise(run, meter)
+
+
+@contextmanager
+def _event_files(run: Run, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    run.events = EventFiles(run.out / "tensorboard", first_step=run.progress.step + 1)
+    try:
+        yield
+    finally:
+        run.events.close()
 
 
 def move_aside(out: Path, sink: Sink) -> None:
@@ -227,6 +251,7 @@ def _prepare(
         progress=Progress(),
         average=average,
         lineage=Lineage(dataset) if isinstance(dataset, PackedDataset) else None,
+        events=None,
         out=out,
         sink=sink,
     )

@@ -97,7 +97,8 @@ def train_tiny(
     out: Path, sink: Any = None, *, stream: FakeStream | None = None, **changes: Any
 ) -> TrainResult:
     """Train on fake rows; `changes` are fields of TrainConfig or the options of `train_on`."""
-    options = {key: changes.pop(key) for key in ("fresh", "strict", "dry_run") if key in changes}
+    names = ("fresh", "strict", "dry_run", "tensorboard")
+    options = {key: changes.pop(key) for key in names if key in changes}
     dataset = FakeDataset()
     return train_on(
         dataset,

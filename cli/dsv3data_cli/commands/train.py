@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     help="How many seeds --compare trains from.",
 )
 @click.option(
+    "--tensorboard", is_flag=True, help="Also write event files for TensorBoard, OUT/tensorboard."
+)
+@click.option(
     "--replay",
     type=click.IntRange(min=1),
     metavar="STEP",
@@ -58,6 +61,7 @@ def train(
     out: Path,
     fresh: bool,
     strict: bool,
+    tensorboard: bool,
     compare: str | None,
     seeds: int,
     replay: int | None,
@@ -94,6 +98,7 @@ def train(
         fresh=fresh,
         strict=strict,
         dry_run=dry_run,
+        tensorboard=tensorboard,
     )
     if dry_run:
         # What it would cost was noted on stderr; the result is the configuration.
