@@ -1,8 +1,8 @@
 """CRC-32 of a concatenation from the CRCs of its parts, without the bytes.
 
-CRC-32 (as in zlib) is affine over GF(2): crc(a + b) = shift(crc(a), len(b)) ^ crc(b), where shift
-appends zero bytes and is a linear map of 32 bits. So the checksum of a record batch can be checked
-against the checksums of its rows and the bytes around them, and the rows need not be read.
+CRC-32 (as in zlib) is a remainder of polynomials over GF(2): crc(a + b) = crc(a) · x^(8 len(b)) ^
+crc(b). So the checksum of a record batch can be checked against the checksums of its rows and the
+bytes around them, and the rows need not be read. As everywhere in this CRC, bit 31 is x^0.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 
 _POLYNOMIAL = 0xEDB88320
 
-# A linear map of 32 bits: entry i is the image of bit i.
-Matrix = tuple[int, ...]
-
 
 def combine(first: int, second: int, second_bytes: int) -> int:
     """CRC of a + b from crc(a), crc(b) and len(b)."""
-    return _apply(_shift_matrix(second_bytes), first) ^ second
+    return _product(_shift(second_bytes), first) ^ second
 
 
 def combine_equal(crcs: NDArray[np.uint32], part_bytes: int) -> int:
@@ -42,38 +39,33 @@ def combine_equal(crcs: NDArray[np.uint32], part_bytes: int) -> int:
 
 
 @lru_cache(maxsize=128)
-def _shift_matrix(n_bytes: int) -> Matrix:
-    """The map that appends `n_bytes` zero bytes to a message, by squaring."""
-    result: Matrix = tuple(1 << bit for bit in range(32))
-    # One zero bit: the register moves down, and bit 0 leaves through the polynomial.
-    power: Matrix = (_POLYNOMIAL, *(1 << (bit - 1) for bit in range(1, 32)))
-    remaining = 8 * n_bytes
-    while remaining:
-        if remaining & 1:
+def _shift(n_bytes: int) -> int:
+    """x^(8 n_bytes), by squaring: what appends so many zero bytes to a message."""
+    result, power = 1 << 31, 1 << 23
+    while n_bytes:
+        if n_bytes & 1:
             result = _product(power, result)
         power = _product(power, power)
-        remaining >>= 1
+        n_bytes >>= 1
     return result
 
 
 @lru_cache(maxsize=128)
 def _shift_tables(n_bytes: int) -> NDArray[np.uint32]:
-    """`_shift_matrix` as four look-up tables, one for each byte of the CRC, uint32 [4, 256]."""
-    images = np.array(_shift_matrix(n_bytes), dtype=np.uint32).reshape(4, 8)
+    """Products with `_shift(n_bytes)`, a table for each byte of the CRC, uint32 [4, 256]."""
+    images = [_product(_shift(n_bytes), 1 << bit) for bit in range(32)]
     tables = np.zeros((4, 1), dtype=np.uint32)
-    for bit in range(8):  # entries with this bit set: those without it, plus the bit's image
-        tables = np.hstack([tables, tables ^ images[:, bit : bit + 1]])
+    for image in np.array(images, dtype=np.uint32).reshape(4, 8).T:
+        # Entries with this bit set: those without it, plus the bit's image.
+        tables = np.hstack([tables, tables ^ image[:, None]])
     return tables
 
 
-def _apply(matrix: Matrix, vector: int) -> int:
+def _product(first: int, second: int) -> int:
+    """Product of two polynomials modulo that of the CRC."""
     result = 0
-    for column in matrix:
-        if vector & 1:
-            result ^= column
-        vector >>= 1
+    for bit in range(31, -1, -1):
+        if first >> bit & 1:
+            result ^= second
+        second = second >> 1 ^ (_POLYNOMIAL if second & 1 else 0)
     return result
-
-
-def _product(after: Matrix, before: Matrix) -> Matrix:
-    return tuple(_apply(after, column) for column in before)

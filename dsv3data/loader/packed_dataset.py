@@ -171,7 +171,7 @@ class PackedDataset:
     def rows(self, indices: NDArray[np.integer]) -> Batch:
         """The rows with these numbers, in this order; a number may occur again.
 
-        Cost: one read and one CRC per row, in the order of the files; 1-2 ms the first time that a
+        Cost: one read and one CRC per row, in the order of the files; some ms the first time that a
         record batch is touched; a shard stays open until others take its place.
         `benchmarks/loader.py` measures it.
 

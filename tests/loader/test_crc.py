@@ -17,15 +17,10 @@ def test_combine_equals_zlib_over_the_concatenation(first: bytes, second: bytes)
     assert combine(zlib.crc32(first), zlib.crc32(second), len(second)) == zlib.crc32(first + second)
 
 
-def test_combine_over_a_gibibyte_of_zeros() -> None:
-    step = bytes(1 << 20)
-    expected = zlib.crc32(b"start")
-    for _ in range(1024):
-        expected = zlib.crc32(step, expected)
-    zeros = 0
-    for _ in range(1024):
-        zeros = zlib.crc32(step, zeros)
-    assert combine(zlib.crc32(b"start"), zeros, 1 << 30) == expected
+def test_combine_over_many_zeros() -> None:
+    zeros = bytes(1 << 26)
+    expected = zlib.crc32(zeros, zlib.crc32(b"start"))
+    assert combine(zlib.crc32(b"start"), zlib.crc32(zeros), len(zeros)) == expected
 
 
 @pytest.mark.parametrize("part_bytes", [1, 64, 16384])
