@@ -14,6 +14,7 @@ from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.manifest import Manifest
 from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data.io.manifest_file import REBUILD
+from dsv3data.packing.lookup import marked_places
 
 
 def fail(what: str, where: Path, place: str = "") -> NoReturn:
@@ -58,9 +59,9 @@ def check_document_ids(
 ) -> None:
     """Every id is one of the tokenizer's, and none is a control token."""
     check_ids(ids, vocabulary, path, place)
-    control = vocabulary.is_control[ids]
-    if control.any():
-        fail(f"control id {ids[control][0]} stands in a document", path, place)
+    control = marked_places(ids, vocabulary.is_control)
+    if len(control):
+        fail(f"control id {ids[control[0]]} stands in a document", path, place)
 
 
 def check_counts(

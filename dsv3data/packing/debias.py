@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dsv3data.contracts.keys import keyed_u64, uniform_unit
+from dsv3data.contracts.keys import counted_u64, keyed_state, uniform_unit
 from dsv3data.packing.lookup import marked_places
 
 Ids = NDArray[np.int32]
@@ -125,6 +125,7 @@ def _drawn(
     number = np.arange(len(places)) - firsts[document]
     starts = np.broadcast_to(np.asarray(first, dtype=np.uint64), len(words))
     counter = starts[document] + number.astype(np.uint64)
-    drawn = keyed_u64(words[document], seed=seed, purpose=purpose, counter=counter)
+    state = keyed_state(words, seed=seed, purpose=purpose)
+    drawn = counted_u64(state[document], counter)
     split: NDArray[np.int64] = places[uniform_unit(drawn) < rate]
     return split

@@ -17,6 +17,7 @@ be a faithful sample within one row stays plain and is counted with its reason.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsv3data.contracts.errors import IntegrityError
-from dsv3data.contracts.keys import keyed_u64, keyed_u64_scalar, keys_to_words, uniform_unit
+from dsv3data.contracts.keys import (
+    KEY_BYTES,
+    keyed_u64,
+    keyed_u64_scalar,
+    keys_to_words,
+    uniform_unit,
+)
 from dsv3data.contracts.special_tokens import ControlIds
 from dsv3data.packing.config import PackConfig
 from dsv3data.packing.debias import Debiased, SplitTable, debias
@@ -211,20 +218,15 @@ def piece_budget(context: int) -> int:
     return context - ADDED_IDS - min(16, context // 16)
 
 
-def split_points(
-    key: bytes, piece: int, text: str, *, seed: int, by_lines: bool = False
-) -> tuple[int, int]:
-    """(first code point of the middle, of the suffix): two uniform draws, sorted.
+def split_points(draws: tuple[int, int], text: str, *, by_lines: bool = False) -> tuple[int, int]:
+    """(first code point of the middle, of the suffix), sorted, from two uniform 64-bit words.
 
     From all borders between code points, 0 and the end included; or, `by_lines`, from the line
     starts, the beginning and the end, where the text has a second line.
     """
     places = _line_borders(text) if by_lines else range(len(text) + 1)
-    draws = sorted(
-        places[keyed_u64_scalar(key, seed=seed, purpose=purpose, counter=piece) * len(places) >> 64]
-        for purpose in ("fim-split", "fim-split-second")
-    )
-    return draws[0], draws[1]
+    first, second = sorted(places[draw * len(places) >> 64] for draw in draws)
+    return first, second
 
 
 def split_text(text: str, split: tuple[int, int]) -> tuple[str, str, str]:
@@ -324,8 +326,13 @@ def _split_texts(
 ) -> Iterator[_Draft]:
     """Each draft with its text in three parts, or without any, counted with the reason."""
     runs = [draft.ids for draft in drafts]
-    borders = np.cumsum([0, *map(len, runs)])
-    for draft, data in zip(drafts, codec.decode(_joined(runs), borders), strict=True):
+    decoded = codec.decode(_joined(runs), np.cumsum([0, *map(len, runs)]))
+    words, numbers = _identities(drafts)
+    draws = [
+        keyed_u64(words, seed=config.draws, purpose=purpose, counter=numbers).tolist()
+        for purpose in ("fim-split", "fim-split-second")
+    ]
+    for draft, data, *draw in zip(drafts, decoded, *draws, strict=True):
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError:
@@ -336,9 +343,15 @@ def _split_texts(
             counts.plain_too_short += 1
             yield draft
             continue
-        key, number = draft.source.key, draft.number
-        split = split_points(key, number, text, seed=config.draws, by_lines=by_lines)
+        split = split_points((draw[0], draw[1]), text, by_lines=by_lines)
         yield dataclasses.replace(draft, parts=split_text(text, split), split=split)
+
+
+def _identities(drafts: Sequence[_Draft]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Keys of the documents, uint64 [N, 2], and the numbers of the pieces, uint64 [N]."""
+    keys = np.frombuffer(b"".join(draft.source.key for draft in drafts), dtype=np.uint8)
+    numbers = np.array([draft.number for draft in drafts], dtype=np.uint64)
+    return keys_to_words(keys.reshape(-1, KEY_BYTES)), numbers
 
 
 def _samples(drafts: Sequence[_Draft], codec: Codec, config: PackConfig) -> Iterator[_Sample]:
@@ -346,12 +359,11 @@ def _samples(drafts: Sequence[_Draft], codec: Codec, config: PackConfig) -> Iter
         return
     texts = [part for draft in drafts for part in draft.parts or ()]
     values, offsets = codec.encode(texts)
-    keys = np.frombuffer(b"".join(draft.source.key for draft in drafts), dtype=np.uint8)
-    numbers = np.array([draft.number for draft in drafts], dtype=np.uint64)
+    words, numbers = _identities(drafts)
     apart: Debiased = debias(
         values,
         offsets[::3],
-        keys_to_words(keys.reshape(-1, 16)),
+        words,
         codec.splits,
         rate=config.debias_rate,
         seed=config.draws,
@@ -441,6 +453,7 @@ def _joined(runs: Sequence[Ids]) -> Ids:
     return np.concatenate([np.empty(0, dtype=np.int32), *runs])
 
 
+@functools.cache
 def _marks(control: ControlIds) -> tuple[Ids, Ids, Ids, Ids]:
     begin, hole, end, eos = (
         np.array([mark], dtype=np.int32)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsv3data.contracts.errors import IntegrityError
-from dsv3data.contracts.keys import keys_to_words
+from dsv3data.contracts.keys import keyed_u64_scalar, keys_to_words
 from dsv3data.contracts.special_tokens import ControlIds
 from dsv3data.packing.config import PackConfig
 from dsv3data.packing.debias import debias, split_table
@@ -137,6 +137,17 @@ def pairs_of_halves(ids: np.ndarray) -> int:
     return sum(pair in pairs for pair in itertools.pairwise(ids.tolist()))
 
 
+def split_of(
+    key: bytes, piece: int, text: str, *, seed: int, by_lines: bool = False
+) -> tuple[int, int]:
+    """The split of a piece, from the scalar twin's draws."""
+    draws = (
+        keyed_u64_scalar(key, seed=seed, purpose="fim-split", counter=piece),
+        keyed_u64_scalar(key, seed=seed, purpose="fim-split-second", counter=piece),
+    )
+    return split_points(draws, text, by_lines=by_lines)
+
+
 FLAG_OF = {"psm": FIM_PSM, "spm": FIM_SPM}
 
 
@@ -182,6 +193,10 @@ def check_bytes_are_kept(
     rebuilt = [bytes_of(piece, last=piece is pieces[-1]) for piece in pieces]
     assert b"".join(rebuilt) == text.encode()
     assert all(1 <= len(piece.ids) <= context and piece.ids.dtype == np.int32 for piece in pieces)
+    for number, (piece, data) in enumerate(zip(pieces, rebuilt, strict=True)):
+        if piece.flag != PLAIN:
+            drawn = split_of(key, number, data.decode(), seed=config.draws, by_lines=by_lines)
+            assert piece.split == drawn
     plain = [piece for piece in pieces if piece.flag == PLAIN]
     ends = [piece is pieces[-1] for piece in plain]
     for piece, ending in zip(plain, ends, strict=True):
@@ -278,7 +293,7 @@ def test_counts_add_up() -> None:
 
 @given(text=texts, key=keys, piece=st.integers(0, 1000), seed=st.integers(0, 2**63))
 def test_split_points_are_sorted_code_points(text: str, key: bytes, piece: int, seed: int) -> None:
-    first, second = split_points(key, piece, text, seed=seed)
+    first, second = split_of(key, piece, text, seed=seed)
     assert 0 <= first <= second <= len(text)
     prefix, middle, suffix = split_text(text, (first, second))
     assert prefix + middle + suffix == text
@@ -286,16 +301,14 @@ def test_split_points_are_sorted_code_points(text: str, key: bytes, piece: int, 
 
 def test_split_points_are_uniform_independent_and_keyed() -> None:
     rng = np.random.default_rng(0)
-    pairs = Counter(split_points(rng.bytes(16), 0, "abc", seed=5) for _ in range(16_000))
+    pairs = Counter(split_of(rng.bytes(16), 0, "abc", seed=5) for _ in range(16_000))
     # Two draws over 0..3: equal draws have chance 1/16, different ones 2/16.
     assert len(pairs) == 10
     for (first, second), count in pairs.items():
         expected = 1000 if first == second else 2000
         assert abs(count - expected) < 5 * np.sqrt(expected)
     drawn = {
-        split_points(b"k" * 16, piece, "x" * 10**6, seed=seed)
-        for piece in (0, 1)
-        for seed in (0, 1)
+        split_of(b"k" * 16, piece, "x" * 10**6, seed=seed) for piece in (0, 1) for seed in (0, 1)
     }
     assert len(drawn) == 4
 
@@ -303,12 +316,16 @@ def test_split_points_are_uniform_independent_and_keyed() -> None:
 def test_lines_are_split_at_their_starts_and_one_line_at_code_points() -> None:
     rng = np.random.default_rng(0)
     text = "one\ntwo\n\nthree"
-    pairs = {split_points(rng.bytes(16), 0, text, seed=5, by_lines=True) for _ in range(2000)}
+    pairs = {split_of(rng.bytes(16), 0, text, seed=5, by_lines=True) for _ in range(2000)}
     borders = (0, 4, 8, 9, 14)
     assert pairs == {(a, b) for a in borders for b in borders if a <= b}
-    assert {
-        split_points(rng.bytes(16), 0, "abc\n", seed=5, by_lines=True)[0] for _ in range(500)
-    } == {0, 1, 2, 3, 4}
+    assert {split_of(rng.bytes(16), 0, "abc\n", seed=5, by_lines=True)[0] for _ in range(500)} == {
+        0,
+        1,
+        2,
+        3,
+        4,
+    }
 
 
 def test_mixed_mode_draws_each_order_for_half_of_the_samples() -> None:
