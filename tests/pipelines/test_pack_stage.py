@@ -311,16 +311,21 @@ def test_a_removed_source_leaves_the_bytes_of_a_set_without_it(
     less = tmp_path / "less"
     shutil.copytree(tiny_corpus, less)
     (tmp_path / "more").mkdir()
-    write_jsonl(tmp_path / "more" / "extra.jsonl", [{"text": "A b c.\n", "domain": "web"}])
+    extra = [{"text": "A b c.\n", "domain": "web"}, {"text": "d", "domain": "another"}]
+    write_jsonl(tmp_path / "more" / "extra.jsonl", extra)
     small = tokenize_tiny(less, tiny_tokenizer, tmp_path / "small")
     large = tokenize_tiny([less, tmp_path / "more"], tiny_tokenizer, tmp_path / "large")
-    assert read_manifest(large).counts["documents"] == read_manifest(small).counts["documents"] + 1
+    assert read_manifest(large).counts["documents"] == read_manifest(small).counts["documents"] + 2
     with pytest.raises(BadInput, match="no document of a source named 'extra") as caught:
         pack_tiny(large, tmp_path / "x", exclusions=read_exclusions(None, ["extra.json"]))
     assert caught.value.fix == "did you mean 'extra.jsonl'?"
     out = pack_tiny(large, tmp_path / "out")
+    before = shard_hashes(out)
+    assert "packed-another-00000.arrow" in before
     pack_tiny(large, out, exclusions=read_exclusions(None, ["extra.jsonl"]), update=True)
     assert shard_hashes(out) == shard_hashes(pack_tiny(small, tmp_path / "clean"))
+    pack_tiny(large, out, update=True)  # a source and a domain are added
+    assert shard_hashes(out) == before
 
 
 @pytest.mark.parametrize(
