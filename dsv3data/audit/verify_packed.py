@@ -55,6 +55,7 @@ def verify_packed(
 ) -> Mapping[str, Any]:
     """Recompute what a packed set claims.
 
+    - no two shards have the same row ids, which count their rows;
     - each row's checksum holds, its pieces fill `n_tokens` ids, only padding follows;
     - a plain piece has no control id but a last end-of-sentence; a FIM piece obeys the grammar
       begin, prefix, hole, suffix, end, middle, end-of-sentence (or that of SPM);
@@ -67,6 +68,7 @@ def verify_packed(
     context = int(manifest.plan["pack"]["context"])
     totals: Counter[str] = Counter()
     digests: list[NDArray[np.uint64]] = []
+    indices: set[int] = set()
     shards = manifest.shards()
     pairs = _pairs(vocabulary)
     sink.phase("rows", total=sum(record.rows for record in shards), unit="rows")
@@ -74,6 +76,10 @@ def verify_packed(
         lineage = lineage_record(folder, manifest, record)
         slots = _verify_shard(folder, record, manifest, vocabulary, context, pairs, totals, sink)
         digests.append(_verify_lineage(folder / lineage.name, slots, totals))
+        index = int(slots.row_id[0] >> 32)
+        if index in indices:
+            fail("another shard has the same row ids", folder / record.name)
+        indices.add(index)
     words = np.concatenate(digests) if digests else np.empty((0, 2), dtype=np.uint64)
     if keys_digest(words) != manifest.keys_digest:
         fail("the documents in the rows are not those of the token set", folder / MANIFEST_NAME)
@@ -103,10 +109,10 @@ def _verify_shard(
         place = f"batch {number}"
         check_complete(batch, reader.path, place)
         row_ids = column_values(batch.column("row_id"), np.int64)
-        first = int(row_ids[0])
+        first = int(row_ids[0]) >> 32 << 32
         expected = first if next_row is None else next_row
         if not np.array_equal(row_ids, np.arange(expected, expected + len(row_ids))):
-            fail("row ids are not consecutive", reader.path, place)
+            fail("row ids do not count the rows", reader.path, place)
         next_row = expected + len(row_ids)
         parts.append(_verify_batch(batch, vocabulary, context, pairs, reader.path, place))
         totals["rows"] += batch.num_rows

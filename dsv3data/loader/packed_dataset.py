@@ -203,6 +203,28 @@ class PackedDataset:
             piece_lengths=read.piece_lengths,
         )
 
+    def numbers_of(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Row ids → the rows' numbers in the set, both int64 [N].
+
+        The first call reads one row of each shard.
+
+        Raises:
+            IndexError: an id that no row has.
+        """
+        shards = np.searchsorted(self._shard_indices, row_ids >> 32)
+        known = np.append(self._shard_indices, -1)[shards] == row_ids >> 32
+        numbers: NDArray[np.int64] = self._first_row[shards] + (row_ids & _ROW_IN_SHARD)
+        known &= numbers < np.append(self._first_row[1:], 0)[shards]
+        if not known.all():
+            raise IndexError(f"no row has the id {row_ids[~known][0]}")
+        return numbers
+
+    @functools.cached_property
+    def _shard_indices(self) -> NDArray[np.int64]:
+        """What the row ids of each shard have above bit 32. Partitions without rows leave gaps."""
+        firsts = [self.rows(self._first_row[n : n + 1]) for n in range(len(self._shards))]
+        return np.array([first.row_ids[0] >> 32 for first in firsts], dtype=np.int64)
+
     def domain_sizes(self) -> dict[str, Domain]:
         """Rows of each domain, and the tokens that a row of it holds on average."""
         counts = self.manifest.counts["domains"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +98,9 @@ class Forger:
             table = table.set_column(place, retype, table[retype].cast(pa.int64()))
         pq.write_table(table, path)
         self.list(describe_file(self.folder, path.name, rows=table.num_rows))
+
+    def record(self, name: str) -> FileRecord:
+        return next(record for record in self.manifest.files if record.name == name)
 
     def list(self, record: FileRecord) -> None:
         files = {old.name: old for old in self.manifest.files} | {record.name: record}
@@ -288,18 +290,28 @@ def test_other_documents_than_those_of_the_token_set(forger: Forger) -> None:
     assert forger.refused("the documents in the rows are not those of the token set")
 
 
-def test_a_document_in_two_shards(forger: Forger) -> None:
-    manifest = forger.manifest
-    (record,) = manifest.shards()
-    twin = record.name.replace("-00000", "-00001")
-    shutil.copy(forger.folder / record.name, forger.folder / twin)
-    forger.list(dataclasses.replace(record, name=twin))
-    (lineage,) = forger.folder.glob("lineage-*.parquet")
-    twin = lineage.name.replace("-00000", "-00001")
-    shutil.copy(lineage, forger.folder / twin)
-    forger.list(describe_file(forger.folder, twin))
+@pytest.mark.parametrize(
+    ("moved_by", "message"),
+    [(0, "another shard has the same row ids"), (1 << 32, "a document stands in two shards")],
+)
+def test_a_shard_twice(forger: Forger, moved_by: int, message: str) -> None:
+    def move(columns: Columns) -> None:
+        columns["row_id"] = [row_id + moved_by for row_id in columns["row_id"]]
+
+    manifest, twins = forger.manifest, []
+    for name, rewrite in (("packed-*.arrow", forger.shard), ("lineage-*", forger.lineage)):
+        (path,) = forger.folder.glob(name)
+        kept, before = path.read_bytes(), forger.record(path.name)
+        rewrite(move)
+        twin = path.name.replace("-00000", "-00001")
+        twins.append(dataclasses.replace(forger.record(path.name), name=twin))
+        path.rename(path.with_name(twin))
+        path.write_bytes(kept)
+        forger.list(before)
+    for record in twins:
+        forger.list(record)
     forger.state(keys_digest=add_digests([manifest.keys_digest, manifest.keys_digest]))
-    assert forger.refused("a document stands in two shards")
+    assert forger.refused(message)
 
 
 def test_a_document_twice_in_a_token_set(tokens: Path, tmp_path: Path) -> None:

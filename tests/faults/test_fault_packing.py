@@ -312,7 +312,7 @@ def _gap_in_row_ids(columns: Columns) -> None:
         (_packed_id(0, place=1), "control id|FIM piece"),
         (_longer_piece, "do not add up"),
         (_row_of_another, "lineage and rows disagree"),
-        (_gap_in_row_ids, "row ids are not consecutive"),
+        (_gap_in_row_ids, "row ids do not count the rows"),
     ],
 )
 def test_a_packed_shard_with_wrong_content_is_refused(

@@ -59,6 +59,17 @@ def test_rows_are_what_arrow_reads(make_packed: MakePacked) -> None:
     assert dataset.rows(np.array([], dtype=np.int64)).input_ids.shape == (0, 16)
 
 
+def test_rows_are_found_by_their_ids(make_packed: MakePacked) -> None:
+    dataset = PackedDataset.open(make_packed())  # its shards have the indices 0, 2 and 4
+    numbers = np.random.default_rng(0).integers(0, N_ROWS, 30)
+    ids = dataset.rows(numbers).row_ids
+    assert set((ids >> 32).tolist()) == {0, 2, 4}
+    assert dataset.numbers_of(ids).tolist() == numbers.tolist()
+    for wrong in (5, 1 << 32, 6 << 32, -1):
+        with pytest.raises(IndexError, match=f"no row has the id {wrong}"):
+            dataset.numbers_of(np.array([0, wrong]))
+
+
 def test_what_the_dataset_says_of_itself(make_packed: MakePacked) -> None:
     folder = make_packed()
     dataset, manifest = PackedDataset.open(folder), read_manifest(folder)

@@ -311,21 +311,40 @@ def test_a_removed_source_leaves_the_bytes_of_a_set_without_it(
     less = tmp_path / "less"
     shutil.copytree(tiny_corpus, less)
     (tmp_path / "more").mkdir()
-    extra = [{"text": "A b c.\n", "domain": "web"}, {"text": "d", "domain": "another"}]
-    write_jsonl(tmp_path / "more" / "extra.jsonl", extra)
+    write_jsonl(tmp_path / "more" / "extra.jsonl", [{"text": "A b c.\n", "domain": "web"}])
     small = tokenize_tiny(less, tiny_tokenizer, tmp_path / "small")
     large = tokenize_tiny([less, tmp_path / "more"], tiny_tokenizer, tmp_path / "large")
-    assert read_manifest(large).counts["documents"] == read_manifest(small).counts["documents"] + 2
+    assert read_manifest(large).counts["documents"] == read_manifest(small).counts["documents"] + 1
     with pytest.raises(BadInput, match="no document of a source named 'extra") as caught:
         pack_tiny(large, tmp_path / "x", exclusions=read_exclusions(None, ["extra.json"]))
     assert caught.value.fix == "did you mean 'extra.jsonl'?"
     out = pack_tiny(large, tmp_path / "out")
-    before = shard_hashes(out)
-    assert "packed-another-00000.arrow" in before
     pack_tiny(large, out, exclusions=read_exclusions(None, ["extra.jsonl"]), update=True)
     assert shard_hashes(out) == shard_hashes(pack_tiny(small, tmp_path / "clean"))
-    pack_tiny(large, out, update=True)  # a source and a domain are added
-    assert shard_hashes(out) == before
+
+
+def test_a_domain_that_is_added_gives_the_bytes_of_a_clean_run(
+    small_sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    tokens, larger = small_sets
+    out = pack_tiny(tokens, tmp_path / "out")
+    pack_tiny(larger, out, update=True)
+    verify(out, sink=NullSink())
+    assert "packed-another-00000.arrow" in shard_hashes(out)
+    assert shard_hashes(out) == shard_hashes(pack_tiny(larger, tmp_path / "clean"))
+    pack_tiny(tokens, out, update=True)
+    assert shard_hashes(out) == shard_hashes(pack_tiny(tokens, tmp_path / "again"))
+
+
+@pytest.fixture
+def small_sets(tiny_tokenizer: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A token set of one domain, and one with another before it."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_jsonl(folder / "a.jsonl", [{"text": "A b c.\n" * n, "domain": "web"} for n in (1, 90)])
+    tokens = tokenize_tiny(folder, tiny_tokenizer, tmp_path / "one")
+    write_jsonl(folder / "b.jsonl", [{"text": "d e f", "domain": "another"}])
+    return tokens, tokenize_tiny(folder, tiny_tokenizer, tmp_path / "two")
 
 
 @pytest.mark.parametrize(
