@@ -62,8 +62,7 @@ class Lineage:
     """Which documents stand in the rows of a packed set."""
 
     def __init__(self, dataset: PackedDataset) -> None:
-        self._folder = dataset.folder
-        self._first = np.cumsum([0, *(record.rows for record in dataset.manifest.shards())])
+        self._dataset = dataset
 
     def pieces(self, row_id: int) -> Sequence[Origin]:
         """The pieces of a row in its order.
@@ -71,13 +70,13 @@ class Lineage:
         Raises:
             IntegrityError: damage, where it is met.
         """
-        number = int(self._first[row_id >> 32]) + (row_id & 0xFFFFFFFF)
+        (number,) = self._dataset.numbers_of(np.array([row_id])).tolist()
         return self._rows.row(number).origins
 
     @cached_property
     def _rows(self) -> PackedRows:
         # Most runs never ask.
-        return PackedRows(self._folder)
+        return PackedRows(self._dataset.folder)
 
 
 def examine(
