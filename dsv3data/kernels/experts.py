@@ -205,7 +205,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_TD: Tensor, segments: Segments) -> Tensor:
         ctx.segments = segments
-        return x_TD[segments.token_of_slot_P]
+        return x_TD.index_select(0, segments.token_of_slot_P)
 
     @staticmethod
     @once_differentiable
@@ -224,9 +224,12 @@ class _Combine(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor, None]:
-        return grad_TD[ctx.segments.token_of_slot_P], None
+        return grad_TD.index_select(0, ctx.segments.token_of_slot_P), None
 
 
 def _summed(x_PD: Tensor, segments: Segments) -> Tensor:
     wide = torch.promote_types(x_PD.dtype, torch.float32)
-    return x_PD[segments.slots_TK].sum(dim=1, dtype=wide).to(x_PD.dtype)
+    visits_VD = x_PD.index_select(0, segments.slots_TK.flatten())
+    visits_TKD = visits_VD.unflatten(0, segments.slots_TK.shape)  # type: ignore[no-untyped-call]
+    summed_TD: Tensor = visits_TKD.sum(dim=1, dtype=wide)
+    return summed_TD.to(x_PD.dtype)

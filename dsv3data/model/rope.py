@@ -28,12 +28,12 @@ def rope_tables(
 def rotate(x_BTHR: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
     """Turn each neighbouring pair of the last axis (R = 2P) by its position's angle.
 
-    The tables are [T, P], or [B, T, P] where rows have positions of their own.
+    The tables are [T, P], or [B, T, P] where rows have positions of their own. A pair is a complex
+    number: multiplying it by cos + i·sin reads and writes it once.
     """
-    cos, sin = (table.unsqueeze(-2) for table in tables)  # the same for every head
-    even, odd = torch.unflatten(x_BTHR.float(), -1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    return turned.flatten(-2).to(x_BTHR.dtype)
+    turns = torch.complex(*tables).unsqueeze(-2)  # the same for every head
+    pairs = torch.view_as_complex(torch.unflatten(x_BTHR.float(), -1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x_BTHR.dtype)
 
 
 def rope_frequencies(config: ModelConfig) -> Tensor:

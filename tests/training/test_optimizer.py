@@ -55,6 +55,26 @@ def test_twenty_steps_equal_torch() -> None:
     assert (ours["norm"] - before["norm"]).abs().min() > 1e-3
 
 
+def test_one_pass_equals_the_algorithm_as_it_is_written() -> None:
+    fast, slow = parameters(), parameters()
+    one, other = AdamW(fast.items(), CONFIG), AdamW(slow.items(), CONFIG)
+    for step in range(5):
+        set_gradients(fast, step)
+        set_gradients(slow, step)
+        versions = [tensor._version for tensor in fast.values() if tensor.grad is not None]
+        one.step(0.1)
+        other.n_steps += 1
+        with torch.no_grad():
+            for name, tensor in slow.items():
+                if tensor.grad is not None:
+                    other._update(name, 0.1)
+        # Whoever keeps something made of a weight sees that it has changed.
+        later = [tensor._version for tensor in fast.values() if tensor.grad is not None]
+        assert all(new > old for new, old in zip(later, versions, strict=True))
+    for name, tensor in fast.items():
+        torch.testing.assert_close(tensor, slow[name], rtol=1e-12, atol=1e-12)
+
+
 def test_state_restores_bitwise() -> None:
     first, second = parameters(), parameters()
     one, other = AdamW(first.items(), CONFIG), AdamW(second.items(), CONFIG)
