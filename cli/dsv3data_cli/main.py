@@ -13,6 +13,7 @@ from dsv3data.contracts.errors import Dsv3DataError, EnvironmentFault
 from dsv3data.contracts.terminal import printable
 from dsv3data_cli.commands.demo import demo
 from dsv3data_cli.commands.doctor import doctor
+from dsv3data_cli.commands.evaluate import evaluate
 from dsv3data_cli.commands.export import export
 from dsv3data_cli.commands.fidelity import fidelity
 from dsv3data_cli.commands.generate import generate
@@ -62,6 +63,7 @@ for command in (
     export,
     train,
     generate,
+    evaluate,
     fidelity,
 ):
     cli.add_command(command)

@@ -13,6 +13,7 @@ from dsv3data.contracts.errors import BadInput
 
 METRICS_NAME = "metrics.jsonl"
 SKIPPED_NAME = "skipped_steps.jsonl"
+NEEDLE_NAME = "needle.json"
 # A curve has at most so many points, each the mean over neighbouring steps; the map of loads less.
 _POINTS, _COLUMNS = 400, 80
 _SKIPPED = 20
@@ -58,6 +59,7 @@ def report_run(folder: Path) -> dict[str, Any]:
         },
         "load": _load(steps),
         "skipped": _skipped(folder),
+        "needle": _needle(folder),
     }
 
 
@@ -119,6 +121,22 @@ def _skipped(folder: Path) -> list[Record]:
     path = folder / SKIPPED_NAME
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     return [json.loads(line) for line in lines[-_SKIPPED:]]
+
+
+def _needle(folder: Path) -> dict[str, Any] | None:
+    """What `dsv3data evaluate needle` found, if it was asked: shares by depth, by length."""
+    path = folder / NEEDLE_NAME
+    if not path.is_file():
+        return None
+    tree = json.loads(path.read_bytes())
+    found = {(cell["length"], cell["depth"]): cell["found"] for cell in tree["cells"]}
+    lengths, depths = (sorted(set(values)) for values in zip(*found, strict=True))
+    return {
+        "step": tree["step"],
+        "lengths": lengths,
+        "depths": depths,
+        "found": [[found[length, depth] for depth in depths] for length in lengths],
+    }
 
 
 def _groups(steps: Sequence[Record], most: int) -> list[Sequence[Record]]:

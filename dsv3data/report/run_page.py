@@ -32,6 +32,9 @@ def run_page(tree: Mapping[str, Any]) -> str:
         names = [f"layer {number}" for number in range(len(load["layers"][0]))]
         drawn = heatmap(load["layers"], columns=load["steps"], rows=names, x_label="step")
         sections.append(("Load of the fullest expert over the mean", drawn + paragraph(_LOAD)))
+    needle = tree["needle"]
+    if needle is not None:
+        sections.append(("Needles found", _needles(needle)))
     if tree["skipped"]:
         sections.append(("Skipped steps", _skipped_table(tree["skipped"])))
     rows = [(name.replace("_", " "), _plain(value)) for name, value in tree["all"].items()]
@@ -42,6 +45,21 @@ def run_page(tree: Mapping[str, Any]) -> str:
 
 _SUSPECTS = 4
 _LOAD = "1 is even. Layers with experts in order, the MTP module's last. Darker is more uneven."
+
+
+def _needles(needle: Mapping[str, Any]) -> str:
+    drawn = heatmap(
+        needle["found"],
+        columns=needle["lengths"],
+        rows=[f"at {depth:.0%}" for depth in needle["depths"]],
+        x_label="tokens",
+        least=0.0,
+        most=1.0,
+    )
+    return drawn + paragraph(
+        f"Share of needles found after step {needle['step']:,}, by the length of the text and the "
+        "needle's depth in it (0 % is the beginning). Full colour is all of them."
+    )
 
 
 def _skipped_table(skipped: list[Mapping[str, Any]]) -> str:

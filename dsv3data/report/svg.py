@@ -120,22 +120,27 @@ def heatmap(
     columns: Sequence[float],
     rows: Sequence[str],
     x_label: str,
+    least: float = 1.0,
+    most: float | None = None,
 ) -> str:
-    """One cell for each value of `values` [columns][rows]: from 1, clear, to the largest, full.
+    """One cell for each value of `values` [columns][rows]: from `least`, clear, to `most` (if not
+    given, the largest), full.
 
     Every cell has its value as a tooltip.
     """
     row_height, top = max(6, min(22, _HEIGHT // max(1, len(rows)))), 4
     right, bottom = _WIDTH - _RIGHT, top + row_height * len(rows)
     width = (right - _LEFT) / max(1, len(columns))
-    span = max((value for column in values for value in column), default=1.0) - 1 or 1.0
+    if most is None:
+        most = max((value for column in values for value in column), default=least)
+    span = most - least or 1.0
     parts = []
     for number, column in enumerate(values):
         for row, value in enumerate(column):
             parts.append(
                 f'<rect class="fill-0" x="{_LEFT + number * width:.1f}" '
                 f'y="{top + row * row_height}" width="{width + 0.3:.1f}" height="{row_height}" '
-                f'fill-opacity="{max(0.0, value - 1) / span:.3f}"><title>{escape(rows[row])}, '
+                f'fill-opacity="{max(0.0, value - least) / span:.3f}"><title>{escape(rows[row])}, '
                 f"{escape(x_label)} {columns[number]:,}: {value:.2f}</title></rect>"
             )
     stride = max(1, -(-14 // row_height))

@@ -109,7 +109,7 @@ WRITING = [tokenizer_train, tokenize, pack, train]
 READING = [verify, inspect, trace, report, fidelity, doctor]
 # Commands that need more than the tiny sets: the demo, a trained model, a cluster's folder, another
 # new folder each time. Their tests have files of their own.
-ELSEWHERE = {"demo", "tokenizer", "generate", "progress", "export"}
+ELSEWHERE = {"demo", "tokenizer", "generate", "evaluate", "progress", "export"}
 KEYS = {
     tokenizer_train: {"out", "reused", "ids", "compression", "sha256"},
     tokenize: {"out", "root", "documents", "tokens", "rejected", "domains", "seconds"},

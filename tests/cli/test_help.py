@@ -15,6 +15,7 @@ import click
 import pytest
 
 from dsv3data.contracts.config import load_config
+from dsv3data.generation.needle import NeedleConfig
 from dsv3data.io.sources import ReadOptions
 from dsv3data.packing.config import PackConfig
 from dsv3data.training.config import TrainConfig
@@ -82,8 +83,14 @@ DEFAULTS: dict[str, list[Any]] = {
     "tokenize": [TokenizeConfig(), ReadOptions()],
     "pack": [PackConfig()],
     "train": [TrainConfig()],
+    "evaluate needle": [NeedleConfig()],
 }
-WORDS = {"": "none", ("*.txt", "*.txt.gz", "*.txt.zst"): "*.txt, also .gz, .zst"}
+WORDS = {
+    "": "none",
+    ("*.txt", "*.txt.gz", "*.txt.zst"): "*.txt, also .gz, .zst",
+    NeedleConfig().lengths: "an eighth to the whole of the model's context",
+    NeedleConfig().depths: "0,0.25,0.5,0.75,1",
+}
 
 
 def command_of(name: str) -> click.Command:
@@ -117,6 +124,7 @@ def test_stated_defaults_are_those_of_the_config(name: str) -> None:
         "tokenize": 6,
         "pack": 6,
         "train": 0,
+        "evaluate needle": 4,
     }
     assert len(stated) == expected[name]
 
