@@ -66,15 +66,22 @@ def test_report(cli: Cli, kind: str, request: pytest.FixtureRequest, tmp_path: P
 
 def test_export(cli: Cli, tiny_packed: Path, tmp_path: Path) -> None:
     command = ("export", tiny_packed, "--format", "megatron", "--out", tmp_path / "out")
+    planned = cli(*command, "--dry-run", "--json", "-q").json
+    assert planned["units"]["web"][1:] == ["web_text_document.bin", "web_text_document.idx"]
+    assert "code_text_document.idx" in cli(*command, "--dry-run", "-q").out
+    assert not (tmp_path / "out").exists()
     tree = cli(*command, "--json", "-q").json
     assert tree["files"]["web_text_document.bin"] > 1000
-    result = cli(*command)
+    assert cli(*command, "--json", "-q").json == tree
+    result = cli("export", tiny_packed, "--format", "hf", "--out", tmp_path / "out")
     assert result.code == 3
-    assert "the output folder exists already" in result.err
+    assert "format: megatron → hf" in result.err
     result = cli(*command, "--fresh", "-q")
     assert result.code == 0
     assert "web_text_document.idx" in result.out
     assert cli("export", tiny_packed, "--format", "csv", "--out", tmp_path / "x").code == 2
+    model = ("export", tiny_packed, "--format", "hf-model", "--out", tmp_path / "x", "--dry-run")
+    assert "--dry-run is for sets, not for hf-model" in cli(*model).err
 
 
 def test_inspect_writes_a_page(cli: Cli, tiny_packed: Path, tmp_path: Path) -> None:

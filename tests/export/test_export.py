@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from dsv3data.contracts.manifest import TOKENIZER_NAME
 from dsv3data.contracts.progress import NullSink
 from dsv3data.encoding.vocabulary import load_vocabulary
 from dsv3data.io.manifest_file import hash_file, read_manifest
-from dsv3data_pipelines.export import export
+from dsv3data_pipelines.export import export, plan_export
 from folders import copy_of, flip_bit, published
 from read_sets import documents_in
 from tiny_data import CONTEXT
@@ -146,17 +147,19 @@ def test_every_export_says_what_it_was_made_from(
     tree = json.loads((out / "export.json").read_text())
     assert tree["root"] == read_manifest(tiny_packed).root
     assert tree["format"] == to
-    assert set(tree["files"]) | {"export.json"} == {path.name for path in out.iterdir()}
+    assert set(tree["files"]) | {"export.json"} == set(published(out))
     for name, facts in tree["files"].items():
         assert hash_file(out / name) == (facts["size"], facts["sha256"])
     assert (out / TOKENIZER_NAME).read_bytes() == (tiny_packed / TOKENIZER_NAME).read_bytes()
     assert published(exported(tiny_packed, to, "again")) == published(out)
 
 
-def test_an_earlier_export_is_not_overwritten(tiny_packed: Path, exported: Make) -> None:
+def test_another_export_is_not_overwritten(tiny_packed: Path, exported: Make) -> None:
     out = exported(tiny_packed, "parquet")
     before = published(out)
-    with pytest.raises(BadConfig, match="the output folder exists already") as caught:
+    with pytest.raises(
+        BadConfig, match="differs from the work"
+    ) as caught:
         exported(tiny_packed, "hf")
     assert "--fresh" in caught.value.fix
     assert published(out) == before
@@ -166,15 +169,39 @@ def test_an_earlier_export_is_not_overwritten(tiny_packed: Path, exported: Make)
 
 
 @pytest.mark.parametrize("to", ["megatron", "parquet", "hf"])
-def test_damage_is_found_and_nothing_is_published(
+def test_damage_is_found_and_what_was_stopped_is_finished(
     tiny_packed: Path, tmp_path: Path, exported: Make, to: str
 ) -> None:
     folder = copy_of(tiny_packed, tmp_path / "copy")
     shard = max(folder.glob("packed-*.arrow"))
-    flip_bit(shard, shard.stat().st_size // 2, 1)
+    place = shard.stat().st_size // 2
+    flip_bit(shard, place, 1)
     with pytest.raises(IntegrityError, match="does not match its checksum"):
         exported(folder, to)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy"]
+    out = tmp_path / "out"
+    assert not (out / "export.json").exists()
+    done = {path: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()}
+    assert len(done) > 1
+    flip_bit(shard, place, 1)
+    assert published(exported(folder, to)) == published(exported(tiny_packed, to, "clean"))
+    kept = [path for path, time in done.items() if path.stat().st_mtime_ns == time]
+    assert len(kept) == len(done) - 1  # all but the lock
+
+
+@pytest.mark.parametrize("kind", ["packed", "tokens"])
+@pytest.mark.parametrize("to", ["megatron", "parquet", "hf"])
+def test_the_plan_names_the_files_and_writes_nothing(
+    kind: str, to: Any, request: pytest.FixtureRequest, tmp_path: Path, exported: Make
+) -> None:
+    folder: Path = request.getfixturevalue(f"tiny_{kind}")
+    plan = plan_export(folder, out=tmp_path / "out", to=to)
+    assert not (tmp_path / "out").exists()
+    assert plan.rows == table_of(folder).num_rows
+    assert pickle.loads(pickle.dumps(plan.units)) == plan.units  # noqa: S301, they go to workers
+    files = {name for unit in plan.units for name in unit.files}
+    made = {path.name for path in exported(folder, to).iterdir() if path.name[0] != "."}
+    small = {"export.json", TOKENIZER_NAME, "state.json", "dataset_info.json"}
+    assert made - small == files
 
 
 def test_where_it_may_not_go_and_what_cannot_be_exported(

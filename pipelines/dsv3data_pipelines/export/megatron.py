@@ -25,8 +25,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dsv3data.contracts.manifest import PACKED
 from dsv3data.contracts.progress import Sink
+from dsv3data.io.atomic import atomic_writer, write_atomic
 from dsv3data.io.columns import column_values, list_lengths
 from dsv3data_pipelines.export.source import Source
 
@@ -36,48 +36,47 @@ _MAGIC, _VERSION, _INT32 = b"MMIDIDX\0\0", 1, 4
 Sequences = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
-def write_megatron(source: Source, folder: Path, sink: Sink) -> None:
-    """DOMAIN_text_document.bin and .idx for each domain, sequences in the order of the set.
+def prefix_of(domain: str) -> str:
+    """Name of a domain's pair of files, without its endings."""
+    return f"{domain}_text_document"
+
+
+def write_megatron(source: Source, out: Path, sink: Sink) -> None:
+    """`prefix_of(domain)`.bin and .idx for each domain of the shards, sequences in their order.
 
     Memory: one record batch, and 4 bytes a sequence.
     """
     writers: dict[str, _Pair] = {}
-    packed = source.manifest.format == PACKED
-    eos = source.vocabulary.control.eos
     with contextlib.ExitStack() as files:
-        for _, _, batches in source.shards:
-            for batch in batches:
-                for domain, ids, lengths in _by_domain(batch, None if packed else eos):
-                    if domain not in writers:
-                        prefix = folder / f"{domain}_text_document"
-                        file = files.enter_context(Path(f"{prefix}.bin").open("wb"))
-                        writers[domain] = _Pair(prefix, file)
-                    writers[domain].add(ids, lengths)
-                sink.advance(batch.num_rows)
-    for pair in writers.values():
-        pair.write_index()
+        for batch in source.batches():
+            for domain, ids, lengths in _by_domain(batch, None if source.packed else source.eos):
+                if domain not in writers:
+                    path = out / f"{prefix_of(domain)}.bin"
+                    writers[domain] = _Pair(files.enter_context(atomic_writer(path)))
+                writers[domain].add(ids, lengths)
+            sink.advance(batch.num_rows)
+        for domain, pair in writers.items():
+            write_atomic(out / f"{prefix_of(domain)}.idx", pair.index())
 
 
 class _Pair:
-    """A .bin that grows and the .idx that is written at the end."""
+    """A .bin that grows, and its .idx."""
 
-    def __init__(self, prefix: Path, file: BinaryIO) -> None:
-        self._prefix, self._file = prefix, file
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self._lengths: list[NDArray[np.int32]] = []
 
     def add(self, ids: NDArray[np.int32], lengths: NDArray[np.int32]) -> None:
         self._file.write(np.ascontiguousarray(ids, dtype="<i4").data)
         self._lengths.append(lengths)
 
-    def write_index(self) -> None:
+    def index(self) -> bytes:
         lengths = np.concatenate(self._lengths)
         count = len(lengths)
         offsets = 4 * (np.cumsum(lengths, dtype=np.int64) - lengths)
-        with Path(f"{self._prefix}.idx").open("wb") as file:
-            file.write(_MAGIC + struct.pack("<QBQQ", _VERSION, _INT32, count, count + 1))
-            file.write(lengths.astype("<i4").data)
-            file.write(offsets.astype("<i8").data)
-            file.write(np.arange(count + 1).astype("<i8").data)
+        columns = [lengths.astype("<i4"), offsets.astype("<i8"), np.arange(count + 1).astype("<i8")]
+        head = _MAGIC + struct.pack("<QBQQ", _VERSION, _INT32, count, count + 1)
+        return head + b"".join(column.tobytes() for column in columns)
 
 
 def _by_domain(

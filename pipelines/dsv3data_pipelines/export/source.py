@@ -1,59 +1,43 @@
-"""What an export reads: checked batches of a token set or a packed set."""
+"""What a unit of an export reads: checked batches of some shards of a token set or a packed set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from dsv3data.audit.checks import check_schema
-from dsv3data.contracts.manifest import PACKED, TOKENIZER_NAME, FileRecord, Manifest
+from dsv3data.contracts.manifest import PACKED, FileRecord, Manifest
 from dsv3data.contracts.schemas import packed_schema, token_schema
-from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.shards import ShardReader
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The set that is exported.
+    """Shards of the set that is exported, and the end-of-sentence id of its tokenizer."""
 
-    Attributes:
-        shards: for each shard its name without suffix, its rows, and its checked batches.
-    """
-
+    folder: Path
     manifest: Manifest
-    vocabulary: Vocabulary
-    schema: pa.Schema
-    shards: Sequence[tuple[str, int, Iterator[pa.RecordBatch]]]
+    shards: tuple[FileRecord, ...]
+    eos: int
 
+    @property
+    def packed(self) -> bool:
+        """Whether rows are sequences; else they are documents."""
+        return self.manifest.format == PACKED
 
-def open_source(folder: Path, manifest: Manifest) -> Source:
-    """Nothing is read before the batches are asked for."""
-    packed = manifest.format == PACKED
-    schema = (
-        packed_schema(int(manifest.plan["pack"]["context"]), {}) if packed else token_schema({})
-    )
-    return Source(
-        manifest=manifest,
-        vocabulary=load_vocabulary(folder / TOKENIZER_NAME),
-        schema=schema,
-        shards=[
-            (
-                record.name.removesuffix(".arrow"),
-                record.rows,
-                _batches(folder, record, manifest, schema),
-            )
-            for record in manifest.shards()
-        ],
-    )
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the shards."""
+        if self.packed:
+            return packed_schema(int(self.manifest.plan["pack"]["context"]), {})
+        return token_schema({})
 
-
-def _batches(
-    folder: Path, record: FileRecord, manifest: Manifest, schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    """The shard's batches, each held to its checksum."""
-    reader = ShardReader(folder, record)
-    check_schema(reader.path, reader.schema, schema, manifest)
-    yield from reader.batches()
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The shards' batches in order, each held to its checksum."""
+        for record in self.shards:
+            reader = ShardReader(self.folder, record)
+            check_schema(reader.path, reader.schema, self.schema, self.manifest)
+            yield from reader.batches()
