@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dsv3data.packing.config import PackConfig
+from run_cli import run_cli
 from tiny_data import pack_tiny, tokenize_tiny
 
 MEGABYTES = 3
@@ -60,3 +61,21 @@ def local_packed(local_tokens: Path) -> Path:
     """The packed set of one machine."""
     config = PackConfig(context=256, partition_tokens=200_000)
     return pack_tiny(local_tokens, local_tokens.parent / "packed", config=config)
+
+
+@pytest.fixture(scope="session")
+def count_words(python_corpus: Path) -> list[str | Path]:
+    """The command that counts, less --out and the executor: shares of domains, so that the input
+    is measured first."""
+    sample = 'sample.weights=["part0=0.5", "part1=0.25", "part2=0.25"]'
+    words = ["tokenizer", "count", python_corpus, "--memory", "1G"]
+    return [*words, "--set", "unit_bytes=500000", "--set", sample]
+
+
+@pytest.fixture(scope="session")
+def local_counts(count_words: list[str | Path], python_corpus: Path) -> Path:
+    """The counts of one machine."""
+    out = python_corpus.parent / "counts"
+    done = run_cli(*count_words, "--out", out, "--workers", "1")
+    assert done.code == 0, done.err
+    return out

@@ -83,6 +83,18 @@ def test_tokenize_and_pack_give_the_bytes_of_one_machine(
     assert "units" in (seen.logs / "units" / "stats" / "00002.json").read_text()
 
 
+def test_counts_of_a_sample_are_those_of_one_machine(
+    address: str, count_words: list[str | Path], local_counts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "counts"
+    more = ["--executor", "ray", "--tasks", "2"]
+    done = run_cli(*count_words, "--out", out, *more, env={"RAY_ADDRESS": address})
+    assert done.code == 0, done.err
+    assert published(out) == published(local_counts)
+    seen = run_progress(out)
+    assert (seen.stage, seen.units_done, seen.published) == ("count", seen.units, True)
+
+
 def test_a_killed_task_is_done_again(address: str, tmp_path: Path) -> None:
     manifest = run(tmp_path / "out", {1: "die once", 5: "die once"})
     assert [file.name for file in manifest.files] == [f"u{index}" for index in range(7)]

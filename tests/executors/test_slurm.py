@@ -83,6 +83,21 @@ def test_tokenize_and_pack_give_the_bytes_of_one_machine(
     assert published(packed) == published(local_packed)
 
 
+def test_counts_of_a_sample_are_those_of_one_machine(
+    on_slurm: Callable[..., CliResult],
+    count_words: list[str | Path],
+    local_counts: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "counts"
+    done = on_slurm(*count_words, "--out", out, "--tasks", "2", "--wait", "--json")
+    assert done.code == 0, done.err
+    assert published(out) == published(local_counts)
+    assert done.json["words"] > 1000
+    seen = run_progress(out)
+    assert (seen.units_done, seen.tasks_done, seen.published) == (seen.units, 2, True)
+
+
 def test_a_preempted_task_stops_cleanly_is_requeued_and_goes_on(
     slurm: TinySlurm,
     on_slurm: Callable[..., CliResult],

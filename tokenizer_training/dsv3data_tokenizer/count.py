@@ -70,7 +70,7 @@ class CountResult:
 
 
 def count_corpus(
-    inputs: Sequence[Path],
+    inputs: Sequence[Path | str],
     *,
     out: Path,
     config: CountConfig,
@@ -85,33 +85,69 @@ def count_corpus(
         memory_bytes: bound for the counting tables of all workers; beyond it they are written out
             as sorted runs and merged. Does not reach the result.
     """
+    plan = plan_count(inputs, out=out, config=config, sink=sink)
+    with open_output(out, plan.tree, fresh=fresh, sink=sink):
+        tasks = count_tasks(plan, workers=workers, memory_bytes=memory_bytes // workers, sink=sink)
+        sink.phase("count words", total=sum(task.size for task in tasks), unit="B")
+        records = run_units(tasks, workers=workers, sink=sink)
+        sink.phase("merge counts")
+        manifest = publish_counts(plan, records)
+    return CountResult(out=out, root=manifest.root, counts=manifest.counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountPlan:
+    """What a run will do, fixed by input and config; `tree` is as the ledger and the manifest hold
+    it."""
+
+    out: Path
+    config: CountConfig
+    tree: Mapping[str, Any]
+    units: tuple[Unit, ...]
+
+    @property
+    def hash(self) -> str:
+        """Of all that shapes a unit's result but its input."""
+        return config_hash({**self.tree, "input": {}})
+
+
+def plan_count(
+    inputs: Sequence[Path | str], *, out: Path, config: CountConfig, sink: Sink
+) -> CountPlan:
+    """Find the files and cut them into units. Writes nothing."""
     files, skipped = discover(inputs, text_files=config.read.text_files)
     if skipped:
         sink.note(f"{len(skipped)} files were skipped, the first: {skipped[0]}")
     units = plan_units(files, unit_bytes=config.unit_bytes)
-    plan = _plan(config, files)
-    plan_hash = config_hash({**plan, "input": {}})
-    with open_output(out, plan, fresh=fresh, sink=sink):
-        sample = _sample(units, config, out, plan_hash, workers, sink)
-        # Sorting a table takes up to twice its size beside it.
-        limit = max(_LEAST_LIMIT_BYTES, memory_bytes // (3 * workers))
-        tasks = [
-            CountUnit(
-                unit=unit,
-                read=config.read,
-                sample=sample,
-                report_bytes=config.report_bytes,
-                limit_bytes=limit,
-                out=out,
-                plan_hash=plan_hash,
-            )
-            for unit in units
-        ]
-        count_words([b"compile once, here"])  # not once in every worker of a fresh installation
-        sink.phase("count words", total=sum(unit.size for unit in units), unit="B")
-        records = run_units(tasks, workers=workers, sink=sink)
-        manifest = _publish(out, plan, config, units, records, sink)
-    return CountResult(out=out, root=manifest.root, counts=manifest.counts)
+    return CountPlan(out=out, config=config, tree=_plan(config, files), units=tuple(units))
+
+
+def count_tasks(
+    plan: CountPlan, *, workers: int, memory_bytes: int, sink: Sink
+) -> tuple[CountUnit, ...]:
+    """The tasks, each to be done by `complete_unit`. Call it while holding the output.
+
+    Where the sample asks how large the domains are, that is measured here, by `workers` processes.
+
+    Args:
+        memory_bytes: bound for the counting tables of one process.
+    """
+    sample = _sample(plan, workers, sink)
+    # Sorting a table takes up to twice its size beside it.
+    limit = max(_LEAST_LIMIT_BYTES, memory_bytes // 3)
+    count_words([b"compile once, here"])  # not once in every worker of a fresh installation
+    return tuple(
+        CountUnit(
+            unit=unit,
+            read=plan.config.read,
+            sample=sample,
+            report_bytes=plan.config.report_bytes,
+            limit_bytes=limit,
+            out=plan.out,
+            plan_hash=plan.hash,
+        )
+        for unit in plan.units
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,48 +265,43 @@ def _plan(config: CountConfig, files: Sequence[SourceFile]) -> dict[str, Any]:
     }
 
 
-def _sample(
-    units: Sequence[Unit], config: CountConfig, out: Path, plan_hash: str, workers: int, sink: Sink
-) -> Sample:
-    if config.sample.takes_everything:
-        return plan_sample({}, config.sample)
+def _sample(plan: CountPlan, workers: int, sink: Sink) -> Sample:
+    if plan.config.sample.takes_everything:
+        return plan_sample({}, plan.config.sample)
     tasks = [
-        MeasureUnit(unit=unit, read=config.read, out=out, plan_hash=plan_hash) for unit in units
+        MeasureUnit(unit=unit, read=plan.config.read, out=plan.out, plan_hash=plan.hash)
+        for unit in plan.units
     ]
-    sink.phase("measure domains", total=sum(unit.size for unit in units), unit="B")
+    sink.phase("measure domains", total=sum(unit.size for unit in plan.units), unit="B")
     records = run_units(tasks, workers=workers, sink=sink)
     total = add_counts([record.counts for record in records])
-    return plan_sample(total.get("domains", {}), config.sample)
+    return plan_sample(total.get("domains", {}), plan.config.sample)
 
 
-def _publish(
-    out: Path,
-    plan: Mapping[str, Any],
-    config: CountConfig,
-    units: Sequence[Unit],
-    records: Sequence[UnitRecord],
-    sink: Sink,
-) -> Manifest:
+def publish_counts(plan: CountPlan, records: Sequence[UnitRecord]) -> Manifest:
+    """Merge the counts of all units and publish the manifest. Call it while holding the output."""
+    out = plan.out
     counts = add_counts([record.counts for record in records])
     if not counts.get("documents"):
         rejected = counts.get("rejected", 0)
         raise BadInput(
             "the input has no usable document"
             + (f": all {rejected:,} records were rejected" if rejected else ""),
-            where=", ".join(sorted({span.file.name for unit in units for span in unit.spans})[:4]),
+            where=", ".join(
+                sorted({span.file.name for unit in plan.units for span in unit.spans})[:4]
+            ),
             effect="no tokenizer was written",
             fix="check --text-key and the encoding of the files",
         )
-    sink.phase("merge counts")
     parts = [out / file.name for record in records for file in record.files]
     counts["words"] = merge_counts(
         [path for path in parts if path.suffix == ".arrow"], out / COUNTS_NAME
     )
     samples = [path for path in parts if path.suffix == ".jsonl"]
-    merge_samples(samples, limit_bytes=config.report_bytes).write(out / SAMPLE_NAME)
+    merge_samples(samples, limit_bytes=plan.config.report_bytes).write(out / SAMPLE_NAME)
     manifest = Manifest(
         format=WORD_COUNTS,
-        plan=plan,
+        plan=plan.tree,
         input={"units": [record.input_sha256 for record in records]},
         tokenizer=NO_TOKENIZER,
         counts=counts,

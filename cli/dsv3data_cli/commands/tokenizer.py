@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dsv3data_cli.cluster import Cluster
 from dsv3data_cli.options import (
     PATH,
+    PATH_OR_URL,
     READING,
     InOrder,
     as_overrides,
     config_options,
+    executor_options,
     memory_option,
     output_options,
     reading_options,
@@ -133,7 +136,8 @@ def train(
 
 
 @tokenizer.command("count", short_help="Documents to word counts, for several vocabularies.")
-@click.argument("inputs", nargs=-1, required=True, type=PATH)
+@click.argument("inputs", nargs=-1, required=True, type=PATH_OR_URL)
+@executor_options
 @workers_option
 @memory_option
 @click.option("--out", type=PATH, required=True, help="Output folder.")
@@ -142,7 +146,8 @@ def train(
 @config_options
 @output_options
 def count(
-    inputs: tuple[Path, ...],
+    inputs: tuple[Path | str, ...],
+    cluster: Cluster | None,
     workers: int,
     memory_bytes: int,
     out: Path,
@@ -152,17 +157,31 @@ def count(
     output: Output,
     **given: Any,
 ) -> None:
-    """Count the pre-tokens of the documents below INPUTS (files or folders).
+    """Count the pre-tokens of the documents below INPUTS (files, folders or URLs).
 
     Writes counts.arrow (word, count; sorted, so the same for any number of workers) and its
     manifest. `tokenizer train --counts` takes one or several such folders; SQL engines that read
-    Arrow can query them.
+    Arrow can query them. On a cluster --memory is that of each task.
     """
     from dsv3data.contracts.config import load_config
-    from dsv3data_tokenizer.count import CountConfig, count_corpus
+    from dsv3data_tokenizer.count import CountConfig, count_corpus, plan_count
 
     reading = as_overrides(take(given, READING), prefix="read.")
     config = load_config(CountConfig, config_file, [*reading, *overrides])
+    if cluster is not None:
+        from dsv3data_pipelines.executors import count_stage
+
+        plan = plan_count(
+            [one if isinstance(one, str) else one.absolute() for one in inputs],
+            out=out.absolute(),
+            config=config,
+            sink=output.sink,
+        )
+        stage = count_stage(plan, memory_bytes=memory_bytes, fresh=fresh, sink=output.sink)
+        manifest = cluster.run(stage, fresh=False, output=output)
+        if manifest is not None:
+            _show_counts(output, {"out": str(out), "root": manifest.root, **manifest.counts})
+        return
     result = count_corpus(
         inputs,
         out=out,
@@ -172,12 +191,11 @@ def count(
         memory_bytes=memory_bytes,
         fresh=fresh,
     )
-    tree = {
-        "out": str(out),
-        "root": result.root,
-        "peak_memory_bytes": peak_memory_bytes(),
-        **result.counts,
-    }
+    facts = {"out": str(out), "root": result.root, "peak_memory_bytes": peak_memory_bytes()}
+    _show_counts(output, {**facts, **result.counts})
+
+
+def _show_counts(output: Output, tree: dict[str, Any]) -> None:
     output.result(tree, lambda console: _render_counts(console, tree))
 
 

@@ -5,11 +5,12 @@
 
 from dsv3data_pipelines.executors.cluster import Submitted, run_on_cluster
 from dsv3data_pipelines.executors.progress import RunProgress, run_progress
-from dsv3data_pipelines.executors.stages import pack_stage, tokenize_stage
+from dsv3data_pipelines.executors.stages import count_stage, pack_stage, tokenize_stage
 
 __all__ = [
     "RunProgress",
     "Submitted",
+    "count_stage",
     "pack_stage",
     "run_on_cluster",
     "run_progress",

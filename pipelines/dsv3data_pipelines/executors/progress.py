@@ -47,11 +47,13 @@ def note_run(
     run: SharedRun, stage: Stage, *, executor: str, tasks: int, jobs: Mapping[str, str]
 ) -> None:
     """Remember the run as the folder's last one."""
+    names = [unit.name for unit in stage.units]
     tree = {
         "token": run.token,
         "stage": stage.name,
         "executor": executor,
         "units": len(stage.units),
+        "names": [min(names), max(names)] if names else ["", ""],
         "tasks": tasks,
         "jobs": dict(jobs),
     }
@@ -79,12 +81,13 @@ def run_progress(out: Path) -> RunProgress:
             fix="give the --out of a command with --executor slurm or ray",
         )
     last = read_sealed(work / _LAST_RUN, fix="run the command again")
+    first, last_name = (f"unit-{name}" for name in last["names"])
     run = SharedRun(out=out, token=last["token"], plan_hash="", command="")
     return RunProgress(
         stage=last["stage"],
         executor=last["executor"],
         units=last["units"],
-        units_done=min(last["units"], sum(1 for _ in work.glob(_UNIT))),
+        units_done=sum(first <= path.stem <= last_name for path in work.glob(_UNIT)),
         tasks=last["tasks"],
         tasks_done=sum(1 for _ in run.folder.glob("task-*.json")),
         failed={name: error.what for name, error in errors_of(run)},
