@@ -61,7 +61,7 @@ def choose_engine(
     each, and the fastest is taken. `note` is told which and why (if there are texts), and why
     another one was not asked. The ids are equal: the choice reaches no byte.
 
-    Loading takes two to three seconds for 128,000 entries, measuring at most 0.2 s.
+    Loading takes two to three seconds for 128,000 entries, measuring 0.03 s for each engine.
 
     Args:
         texts: the first documents of the input.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -65,7 +65,7 @@ class Vocabulary:
         Merges are written as text instead of pairs, which means the same in a byte-level
         vocabulary (no entry holds a space) and loads in two thirds of the time.
         """
-        tree = json.loads(self.tokenizer_json)
+        tree = orjson.loads(self.tokenizer_json)
         tree["added_tokens"] = []
         for key in ("post_processor", "truncation", "padding"):
             tree[key] = None
@@ -73,7 +73,7 @@ class Vocabulary:
         model["merges"] = [
             merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]
         ]
-        return json.dumps(tree, ensure_ascii=False)
+        return orjson.dumps(tree).decode()
 
     @cached_property
     def byte_lengths(self) -> NDArray[np.int32]:
@@ -150,7 +150,7 @@ def load_vocabulary(path: Path) -> Vocabulary:
 def parse_vocabulary(data: bytes, *, where: str) -> Vocabulary:
     """`load_vocabulary` for bytes in memory. The last one is kept: a stage asks for it twice."""
     try:
-        tree = json.loads(data)
+        tree = orjson.loads(data)
         vocab: dict[str, int] = tree["model"]["vocab"]
         added = {token["content"]: int(token["id"]) for token in tree["added_tokens"]}
         byte_level = _is_byte_level(tree)
@@ -178,13 +178,17 @@ def byte_to_character() -> dict[int, str]:
     return table
 
 
-_CHARACTER_TO_BYTE = {character: byte for byte, character in byte_to_character().items()}
+# For `str.translate`: the character of each byte, and of other characters below 256 one that has no
+# place in Latin-1.
+_TO_BYTES = dict.fromkeys(range(256), 256) | {
+    ord(character): byte for byte, character in byte_to_character().items()
+}
 
 
 def _bytes_of(text: str, where: str) -> bytes:
     try:
-        return bytes([_CHARACTER_TO_BYTE[character] for character in text])
-    except KeyError as error:
+        return text.translate(_TO_BYTES).encode("latin-1")
+    except UnicodeEncodeError as error:
         raise _unusable(f"entry {text!r} is not in the byte-level alphabet", where) from error
 
 

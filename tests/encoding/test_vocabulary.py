@@ -62,6 +62,14 @@ def test_the_256_bytes_are_all_there_once(vocabulary: Vocabulary) -> None:
     assert len(set(byte_to_character().values())) == 256
 
 
+@pytest.mark.parametrize("character", [" ", "\x7f", "\xad", "\u0144", "中"])
+def test_an_entry_out_of_the_alphabet_is_refused(character: str, tiny_tokenizer: Path) -> None:
+    tree = json.loads((tiny_tokenizer / "tokenizer.json").read_bytes())
+    tree["model"]["vocab"][f"a{character}"] = 400
+    with pytest.raises(BadInput, match="is not in the byte-level alphabet"):
+        parse_vocabulary(json.dumps(tree).encode(), where="x")
+
+
 def test_control_ids_follow_the_vocabulary(vocabulary: Vocabulary) -> None:
     assert (vocabulary.control.bos, vocabulary.control.eos, vocabulary.control.pad) == (0, 1, 2)
     assert vocabulary.control.fim_hole == VOCAB_SIZE + 800
