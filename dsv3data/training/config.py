@@ -10,7 +10,7 @@ from typing import Literal
 
 from dsv3data.contracts.errors import BadConfig
 from dsv3data.loader.mixture import Stage
-from dsv3data.model.config import ModelConfig, Precision
+from dsv3data.model.config import AttentionBackend, ModelConfig, Precision, Remade
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,9 @@ class TrainConfig:
     batch_ramp_tokens: int = 0  # they have grown to batch_rows after so many tokens
     micro_batch_rows: int = 0  # rows of one forward pass; 0: the whole batch
     precision: Precision = "fp32"  # of linear layers and experts; the rest stays high
+    attention: AttentionBackend = "sdpa"  # how its core is computed
+    document_mask: bool = False  # no token sees another document; V3 trains without [§4.1]
+    recompute: tuple[Remade, ...] = ()  # made again in the backward pass, not kept [§3.2.3]
     device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0  # of the initial weights and of the order of rows
     nudge: float = 0.0  # relative change of the initial weights: how much of a loss is noise?
@@ -119,6 +122,13 @@ class TrainConfig:
         divides = micro == 0 or (micro > 0 and self.batch_rows % micro == 0)
         _require(divides, "micro_batch_rows", micro, f"0 or a divisor of {self.batch_rows}")
         self._check_batch_ramp()
+        trains = self.attention != "flex" or self.device == "cuda"
+        _require(
+            trains,
+            "attention",
+            self.attention,
+            "sdpa or math on a CPU (flex has no gradient there)",
+        )
         _require(0 <= self.nudge < 1, "nudge", self.nudge, "in [0, 1)")
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
         self._check_optimizer()

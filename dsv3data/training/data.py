@@ -26,7 +26,7 @@ class Dataset(Protocol):
 
 class Batch(Protocol):
     """n rows of L ids; the first `n_tokens` of a row count, the rest is padding. `domain_ids` are
-    places in the data set's `domains`."""
+    places in the data set's `domains`; `piece_lengths` are those of each row's pieces."""
 
     @property
     def input_ids(self) -> NDArray[np.int32]: ...
@@ -36,6 +36,8 @@ class Batch(Protocol):
     def row_ids(self) -> NDArray[np.int64]: ...
     @property
     def domain_ids(self) -> NDArray[np.int32]: ...
+    @property
+    def piece_lengths(self) -> Sequence[NDArray[np.int32]]: ...
 
 
 class Stream(Protocol):

@@ -23,7 +23,7 @@ from dsv3data.training.loss import token_losses
 from dsv3data.training.metrics import finite_or_none
 from dsv3data.training.repetition import Repetition, repetition
 from dsv3data.training.spikes import robust_limit
-from dsv3data.training.step import micro_batches
+from dsv3data.training.step import as_int64
 
 # A document stands out with a loss so many robust standard deviations above the batch's documents,
 _LOSS_Z = 6.0
@@ -110,10 +110,15 @@ def examine(
 
 def batch_losses(model: Transformer, batch: Batch, *, rows: int = 0) -> NDArray[np.float64]:
     """Nats of each token of a batch, [B, T]; 0-th tokens and padding are NaN."""
+    rows = rows or len(batch.n_tokens)
     device = model.head.weight.device
     parts = [
-        token_losses(model, ids_BT.to(device), lengths_B.to(device))
-        for ids_BT, lengths_B in micro_batches(batch, rows)
+        token_losses(
+            model,
+            as_int64(batch.input_ids[start : start + rows]).to(device),
+            as_int64(batch.n_tokens[start : start + rows]).to(device),
+        )
+        for start in range(0, len(batch.n_tokens), rows)
     ]
     losses: NDArray[np.float64] = torch.cat(parts).double().cpu().numpy()
     return losses

@@ -239,6 +239,8 @@ def _prepare(
     """Model, moments and stream at the newest checkpoint, or at the beginning."""
     model = Transformer(config.model).to(config.device)
     model.set_precision(config.precision)
+    model.set_attention(config.attention)
+    model.set_recompute(config.recompute)
     optimizer = AdamW(model.named_parameters(), config.optimizer)
     average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
     run = Run(

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dsv3data.loader.documents import document_numbers
 from dsv3data.model.router import update_bias
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.config import TrainConfig
@@ -94,10 +95,15 @@ def _accumulate_gradients(
     device = model.head.weight.device
     parts = torch.zeros(4, dtype=torch.float64, device=device)
     loads = [torch.zeros_like(router.bias_E, dtype=torch.int64) for router in model.routers()]
-    for ids_BT, lengths_B in micro_batches(batch, config.micro_batch_rows):
-        ids_BT, lengths_B = ids_BT.to(device), lengths_B.to(device)
+    for rows in micro_batches(batch, config.micro_batch_rows):
+        ids_BT = as_int64(batch.input_ids[rows]).to(device)
+        lengths_B = as_int64(batch.n_tokens[rows]).to(device)
         valid_BT = torch.arange(ids_BT.shape[1], device=device) < lengths_B[:, None]
-        output = model(ids_BT, valid_BT)
+        documents_BT = None
+        if config.document_mask:
+            numbers = document_numbers(batch.piece_lengths[rows], ids_BT.shape[1])
+            documents_BT = torch.from_numpy(numbers).to(device)
+        output = model(ids_BT, valid_BT, documents_BT)
         losses = compute_losses(
             model,
             output,
@@ -136,12 +142,8 @@ def as_int64(array: NDArray[np.int32]) -> Tensor:
     return torch.from_numpy(array.astype(np.int64))
 
 
-def micro_batches(batch: Batch, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(ids int64 [B, T], lengths int64 [B]) in slices of `rows` rows; 0: all at once."""
+def micro_batches(batch: Batch, rows: int) -> Iterator[slice]:
+    """The batch in slices of `rows` rows; 0: all at once."""
     rows = rows or len(batch.n_tokens)
     for start in range(0, len(batch.n_tokens), rows):
-        chosen = slice(start, start + rows)
-        yield (
-            as_int64(batch.input_ids[chosen]),
-            as_int64(batch.n_tokens[chosen]),
-        )
+        yield slice(start, start + rows)

@@ -21,6 +21,7 @@ class FakeBatch:
     n_tokens: NDArray[np.int32]
     row_ids: NDArray[np.int64]
     domain_ids: NDArray[np.int32]
+    piece_lengths: list[NDArray[np.int32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,13 @@ class FakeStream:
         lengths = np.where(rows % 7 == 6, context - 5, context).astype(np.int32)
         ids[np.arange(context) >= lengths[:, None]] = 2
         domains = (rows % 2).astype(np.int32)
-        return FakeBatch(input_ids=ids, n_tokens=lengths, row_ids=rows, domain_ids=domains)
+        return FakeBatch(
+            input_ids=ids,
+            n_tokens=lengths,
+            row_ids=rows,
+            domain_ids=domains,
+            piece_lengths=[np.array([6, length - 6], np.int32) for length in lengths],
+        )
 
     def state(self) -> dict[str, int | str]:
         return {"root": self.dataset.root, "seed": self.seed, "consumed": self.consumed}

@@ -57,6 +57,41 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch() -> None:
             torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-7)
 
 
+def test_documents_are_apart_only_if_asked_for() -> None:
+    """The pieces of the batch reach attention: an id of the first changes nothing in the second."""
+    states = {
+        (document_mask, first): states_of_second_pieces(document_mask, first)
+        for document_mask in (False, True)
+        for first in (3, 4)
+    }
+    assert torch.equal(states[True, 3], states[True, 4])
+    assert not torch.allclose(states[False, 3], states[False, 4])
+    assert not torch.allclose(states[False, 3], states[True, 3])
+
+
+def states_of_second_pieces(document_mask: bool, first_id: int) -> torch.Tensor:
+    model, optimizer, batch = fresh_parts()
+    batch.input_ids[:, 0] = first_id
+    outputs = []
+    model.register_forward_hook(lambda _, __, output: outputs.append(output))
+    config = replace(FILLED, document_mask=document_mask)
+    train_step(model, optimizer, batch, KNOBS, config, NO_LIMITS)
+    return outputs[0].hidden_BTD.detach()[:, 6:]
+
+
+def test_recompute_changes_no_bit_of_a_step() -> None:
+    after = []
+    for names in ((), ("rms_norm", "mla_up", "swiglu")):
+        model, optimizer, batch = fresh_parts()
+        model.set_recompute(names)
+        result = train_step(
+            model, optimizer, batch, KNOBS, replace(FILLED, micro_batch_rows=4), NO_LIMITS
+        )
+        check_first_steps(model, batch, result, KNOBS, FILLED)  # loads are counted once
+        after.append(snapshot(model, optimizer))
+    assert all(torch.equal(after[0][name], after[1][name]) for name in after[0])
+
+
 def test_a_step_lowers_the_loss_and_moves_the_biases() -> None:
     model, optimizer, batch = fresh_parts()
     results = [train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS) for _ in range(8)]

@@ -31,6 +31,10 @@ CONFIGS = Path(__file__).parents[2] / "configs"
     [
         ({"steps": 0}, "steps must be at least 1, not 0"),
         ({"threads": -1}, "threads must be 0 (torch's choice) or more, not -1"),
+        (
+            {"attention": "flex"},
+            "attention must be sdpa or math on a CPU (flex has no gradient there), not flex",
+        ),
         ({"batch_rows": 4, "micro_batch_rows": 3}, "micro_batch_rows must be 0 or a divisor of 4"),
         ({"optimizer": OptimizerConfig(lr=0.0)}, "optimizer.lr must be above 0, not 0.0"),
         ({"optimizer": OptimizerConfig(beta2=1.0)}, "optimizer.beta2 must be in [0, 1), not 1.0"),
