@@ -11,7 +11,7 @@ from typing import Literal
 Series = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 720, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 16, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 16, 16, 36
 # Where many lines have their names: right of the lines instead of over them.
 _NAMES_WIDTH, _MANY = 130, 3
 # Colours of the page's style.
@@ -292,9 +292,15 @@ def _y_grid(ticks: Sequence[float], y: _Scale, right: int) -> str:
     return "".join(
         f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y.at(tick):.1f}" '
         f'y2="{y.at(tick):.1f}"/><text class="tick" x="{_LEFT - 6}" y="{y.at(tick) + 4:.1f}" '
-        f'text-anchor="end">{tick:g}</text>'
+        f'text-anchor="end">{_tick_text(tick)}</text>'
         for tick in ticks
     )
+
+
+def _tick_text(tick: float) -> str:
+    if tick >= 1_000_000:
+        return f"{tick / 1_000_000:g} M"
+    return f"{tick:,.0f}" if tick >= 1000 else f"{tick:g}"
 
 
 def _axis_labels(x_label: str, y_label: str, right: int) -> str:

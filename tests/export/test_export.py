@@ -157,9 +157,7 @@ def test_every_export_says_what_it_was_made_from(
 def test_another_export_is_not_overwritten(tiny_packed: Path, exported: Make) -> None:
     out = exported(tiny_packed, "parquet")
     before = published(out)
-    with pytest.raises(
-        BadConfig, match="differs from the work"
-    ) as caught:
+    with pytest.raises(BadConfig, match="differs from the work") as caught:
         exported(tiny_packed, "hf")
     assert "--fresh" in caught.value.fix
     assert published(out) == before

@@ -10,7 +10,7 @@ import pytest
 
 from dsv3data.audit.report import report_set
 from dsv3data.contracts.progress import NullSink
-from dsv3data.report.set_page import domain_table, set_page
+from dsv3data.report.set_page import changes_table, set_page
 from dsv3data.report.svg import histogram
 
 
@@ -37,11 +37,17 @@ def test_names_are_escaped(tree: dict[str, Any]) -> None:
     assert page.count("&lt;script&gt;alert(1)") == 3  # title, heading, table
 
 
-def test_split_tokens_have_a_column(tree: dict[str, Any]) -> None:
-    columns, rows = domain_table(tree)
-    assert columns[-1] == "split tokens"
+def test_what_packing_changed_has_a_table(tree: dict[str, Any]) -> None:
+    made = changes_table(tree)
+    assert made is not None
+    columns, rows = made
+    figures = dict(zip(columns[1:5], rows[-1][1:5], strict=True))
     counted = tree["all"]["debias"]
-    assert rows[-1][-1] == f"{counted['split']:,} of {counted['splittable']:,}"
+    assert figures["FIM documents"] == f"{tree['all']['fim_documents']:,}"
+    assert figures["split tokens"] == f"{counted['split']:,}"
+    assert rows[-1][-1] == f"{counted['split'] / counted['splittable']:.2%}"
+    page = set_page({**tree, "all": {**tree["all"], "fim_left_plain": {"too_short": 1234}}})
+    assert "stayed plain: too short 1,234." in page
 
 
 def test_a_token_sets_page(tiny_tokens: Path) -> None:

@@ -41,11 +41,21 @@ def report(folder: Path, html: Path | None, output: Output) -> None:
 
 
 def _render(console: Console, tree: Mapping[str, Any], html: Path | None) -> None:
-    from dsv3data.report.set_page import domain_table, lead, longest_table
+    from dsv3data.report.set_page import (
+        changes_table,
+        domain_table,
+        lead,
+        left_plain,
+        longest_table,
+    )
 
     console.print(lead(tree))
     if "domains" in tree:
         _print_table(console, *domain_table(tree))
+        if changes := changes_table(tree):
+            _print_table(console, *changes)
+        if reasons := left_plain(tree):
+            console.print(f"pieces of chosen documents that stayed plain: {reasons}")
     for name, title in (("lengths", "documents from so many tokens"), ("fill", "rows filled to")):
         if name in tree:
             _print_bars(console, title, tree[name])
