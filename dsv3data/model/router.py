@@ -82,8 +82,10 @@ def gate_weights(scores_TE: Tensor, experts_TK: Tensor, routed_scale: float) -> 
 
 
 def expert_load(experts_TK: Tensor, valid_T: Tensor, n_experts: int) -> Tensor:
-    """Valid tokens per expert, int64 [E]."""
-    return torch.bincount(experts_TK[valid_T].flatten(), minlength=n_experts)
+    """Valid tokens per expert, int64 [E]; the host waits for no count."""
+    counts_TK = valid_T.to(torch.int64).unsqueeze(-1).expand_as(experts_TK)
+    load_E = torch.zeros(n_experts, dtype=torch.int64, device=experts_TK.device)
+    return load_E.scatter_add_(0, experts_TK.flatten(), counts_TK.flatten())
 
 
 def sequence_balance_loss(scores_BSE: Tensor, valid_BS: Tensor, top_k: int) -> Tensor:
