@@ -28,6 +28,7 @@ CITIES = (
     "Izmir", "Jaipur", "Kyoto", "Lima", "Malmo", "Nairobi", "Oslo", "Perth",
 )  # fmt: skip
 _DIGITS = 3
+_SHORTEST = 64  # of the lengths that are chosen here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +70,10 @@ class Haystack:
 
 
 def lengths_for(context: int) -> tuple[int, ...]:
-    """The context and its halves, four lengths, shortest first."""
-    return tuple(context >> shift for shift in (3, 2, 1, 0))
+    """The context and its halves, up to four lengths, shortest first; none has fewer ids than the
+    sentences need, if the context has."""
+    parts = [context >> shift for shift in (3, 2, 1)]
+    return (*(length for length in parts if length >= _SHORTEST), context)
 
 
 def find_needles(

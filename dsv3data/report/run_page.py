@@ -55,6 +55,7 @@ def _needles(needle: Mapping[str, Any]) -> str:
         x_label="tokens",
         least=0.0,
         most=1.0,
+        label=lambda share: f"{share:.0%}",
     )
     return drawn + paragraph(
         f"Share of needles found after step {needle['step']:,}, by the length of the text and the "

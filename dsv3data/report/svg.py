@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -54,7 +54,8 @@ def line_chart(
     for number, values in enumerate(drawn.values()):
         path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in values)
         parts.append(f'<polyline class="line series-{number % _COLOURS}" points="{path}"/>')
-    parts.append(_labels(list(series), x_label, y_label, right))
+    # One line is what the heading says it is.
+    parts.append(_labels(list(series) if len(series) > 1 else [], x_label, y_label, right))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(y_label)} over '
         f'{escape(x_label)}">{"".join(parts)}</svg>'
@@ -122,11 +123,12 @@ def heatmap(
     x_label: str,
     least: float = 1.0,
     most: float | None = None,
+    label: Callable[[float], str] | None = None,
 ) -> str:
     """One cell for each value of `values` [columns][rows]: from `least`, clear, to `most` (if not
     given, the largest), full.
 
-    Every cell has its value as a tooltip.
+    Every cell has its value as a tooltip and, with `label`, written in it.
     """
     row_height, top = max(6, min(22, _HEIGHT // max(1, len(rows)))), 4
     right, bottom = _WIDTH - _RIGHT, top + row_height * len(rows)
@@ -143,13 +145,20 @@ def heatmap(
                 f'fill-opacity="{max(0.0, value - least) / span:.3f}"><title>{escape(rows[row])}, '
                 f"{escape(x_label)} {columns[number]:,}: {value:.2f}</title></rect>"
             )
+            if label is not None:
+                parts.append(
+                    f'<text class="cell" x="{_LEFT + (number + 0.5) * width:.1f}" '
+                    f'y="{top + (row + 0.5) * row_height + 4}" text-anchor="middle">'
+                    f"{escape(label(value))}</text>"
+                )
     stride = max(1, -(-14 // row_height))
     for row in range(0, len(rows), stride):
         parts.append(
             f'<text class="tick" x="{_LEFT - 8}" y="{top + row * row_height + row_height / 2 + 4}" '
             f'text-anchor="end">{escape(rows[row])}</text>'
         )
-    for number in sorted({0, len(columns) // 2, len(columns) - 1}) if columns else ():
+    few = {0, len(columns) // 2, len(columns) - 1} if columns else set()
+    for number in range(len(columns)) if len(columns) <= _COLOURS else sorted(few):
         parts.append(
             f'<text class="tick" x="{_LEFT + (number + 0.5) * width:.1f}" y="{bottom + 16}" '
             f'text-anchor="middle">{columns[number]:,}</text>'

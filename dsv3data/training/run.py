@@ -35,6 +35,7 @@ from dsv3data.training.nudge import nudge_weights
 from dsv3data.training.optimizer import AdamW
 from dsv3data.training.postmortem import Lineage
 from dsv3data.training.schedule import planned_tokens
+from dsv3data.training.start import load_start
 from dsv3data.training.stop import StopRequest
 from dsv3data.training.tensorboard import EventFiles, require_tensorboard
 
@@ -67,6 +68,7 @@ def run_training(
     strict: bool = False,
     dry_run: bool = False,
     tensorboard: bool = False,
+    start_from: Path | None = None,
 ) -> TrainResult:
     """Train on the packed set in `data` into the folder `out`, resuming what is there.
 
@@ -75,6 +77,8 @@ def run_training(
         strict: stop at a damaged checkpoint instead of falling back to an older one.
         dry_run: build and describe the model, write and train nothing.
         tensorboard: also write event files into OUT/tensorboard.
+        start_from: a run whose newest weights a new run starts from, as a phase of long context
+            does; a run that has a checkpoint goes on from that.
     """
     dataset = PackedDataset.open(data)
     stream = SequenceStream(dataset, seed=config.seed, stages=config.data.stages)
@@ -89,6 +93,7 @@ def run_training(
             strict=strict,
             dry_run=dry_run,
             tensorboard=tensorboard,
+            start_from=start_from,
         )
 
 
@@ -112,6 +117,7 @@ def train_on(
     strict: bool = False,
     dry_run: bool = False,
     tensorboard: bool = False,
+    start_from: Path | None = None,
 ) -> TrainResult:
     """`run_training` on data that is already open."""
     config = fit_to_data(config, dataset)
@@ -125,7 +131,14 @@ def train_on(
     if fresh:
         move_aside(out, sink)
     return train_folder(
-        dataset, stream, config, out=out, sink=sink, strict=strict, tensorboard=tensorboard
+        dataset,
+        stream,
+        config,
+        out=out,
+        sink=sink,
+        strict=strict,
+        tensorboard=tensorboard,
+        start_from=start_from,
     )
 
 
@@ -138,13 +151,14 @@ def train_folder(
     sink: Sink,
     strict: bool = False,
     tensorboard: bool = False,
+    start_from: Path | None = None,
 ) -> TrainResult:
     """Train a fitted config from what `out` holds to its last step."""
     if config.threads:
         torch.set_num_threads(config.threads)
     with StopRequest() as stop, OutputLock(out):
         meter = Meter()
-        run = _prepare(dataset, stream, config, out, sink, strict=strict)
+        run = _prepare(dataset, stream, config, out, sink, strict=strict, start_from=start_from)
         tokens_before = run.progress.tokens
         with _event_files(run, tensorboard):
             train(run, stop)
@@ -234,7 +248,14 @@ def describe(config: TrainConfig) -> list[str]:
 
 
 def _prepare(
-    dataset: Dataset, stream: Stream, config: TrainConfig, out: Path, sink: Sink, *, strict: bool
+    dataset: Dataset,
+    stream: Stream,
+    config: TrainConfig,
+    out: Path,
+    sink: Sink,
+    *,
+    strict: bool,
+    start_from: Path | None,
 ) -> Run:
     """Model, moments and stream at the newest checkpoint, or at the beginning."""
     model = Transformer(config.model).to(config.device)
@@ -262,7 +283,10 @@ def _prepare(
     )
     if progress is None:
         torch.manual_seed(config.seed)
-        init_weights(model, config.seed)
+        if start_from is None:
+            init_weights(model, config.seed)
+        else:
+            load_start(model, config, start_from, sink)
         nudge_weights(model, config.nudge, config.seed)
         if average is not None:
             average.restore(model.state_dict())

@@ -88,7 +88,7 @@ DEFAULTS: dict[str, list[Any]] = {
 WORDS = {
     "": "none",
     ("*.txt", "*.txt.gz", "*.txt.zst"): "*.txt, also .gz, .zst",
-    NeedleConfig().lengths: "an eighth to the whole of the model's context",
+    NeedleConfig().lengths: "the model's context and its halves",
     NeedleConfig().depths: "0,0.25,0.5,0.75,1",
 }
 

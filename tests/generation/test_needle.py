@@ -94,6 +94,8 @@ def test_cells_are_means_over_samples(
         (800, 1.0, 1.0, 0.5),
     ]
     assert lengths_for(800) == (100, 200, 400, 800)
+    assert lengths_for(128) == (64, 128)
+    assert lengths_for(40) == (40,)
 
 
 def test_what_no_haystack_is_made_of(dataset: PackedDataset, encode: Encode) -> None:

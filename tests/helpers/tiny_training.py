@@ -97,7 +97,7 @@ def train_tiny(
     out: Path, sink: Any = None, *, stream: FakeStream | None = None, **changes: Any
 ) -> TrainResult:
     """Train on fake rows; `changes` are fields of TrainConfig or the options of `train_on`."""
-    names = ("fresh", "strict", "dry_run", "tensorboard")
+    names = ("fresh", "strict", "dry_run", "tensorboard", "start_from")
     options = {key: changes.pop(key) for key in names if key in changes}
     dataset = FakeDataset()
     return train_on(

@@ -226,3 +226,18 @@ def test_a_heatmap_has_a_cell_for_each_value() -> None:
     assert "<a>, step 10: 1.00" in "".join(root.itertext())
     assert len(cells) == 6
     ElementTree.fromstring(heatmap([], columns=[], rows=[], x_label="step"))
+    shares = heatmap(
+        [[0.0, 0.25]], columns=[64], rows=["a", "b"], x_label="tokens", least=0.0, most=1.0,
+        label=lambda share: f"{share:.0%}",
+    )  # fmt: skip
+    root = ElementTree.fromstring(shares)
+    cells = [one for one in root.iter() if one.tag.endswith("rect")]
+    assert [cell.get("fill-opacity") for cell in cells] == ["0.000", "0.250"]
+    written = [one.text for one in root.iter() if one.get("class") == "cell"]
+    assert written == ["0%", "25%"]
+
+
+def test_one_line_needs_no_legend() -> None:
+    one, two = {"a": [(0.0, 1.0), (1.0, 2.0)]}, {"b": [(0.0, 1.0)]}
+    assert ">a</text>" not in line_chart(one, x_label="x", y_label="y")
+    assert ">a</text>" in line_chart({**one, **two}, x_label="x", y_label="y")

@@ -8,17 +8,23 @@ turned by angles it never saw.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dsv3data.contracts.errors import BadConfig, BadInput
 from dsv3data.model.config import ModelConfig, YarnConfig
 from dsv3data.model.init import init_weights
 from dsv3data.model.transformer import Transformer
+from dsv3data.training.checkpoint import newest_checkpoint
 from dsv3data.training.config import OptimizerConfig
 from dsv3data.training.optimizer import AdamW
+from tiny_training import CONFIG as TINY
+from tiny_training import Notes, train_tiny
 
 SHORT, LONG = 32, 1024
 NOISE, VALUES = 24, 16
@@ -96,3 +102,40 @@ def test_yarn_finds_past_the_original_length_what_the_plain_model_loses() -> Non
     assert plain_share <= 0.75
     assert loss < plain_loss / 5
     assert before[1] < plain_loss  # already by the stretched frequencies alone
+
+
+# A phase that starts from the weights of the one before
+
+
+def test_a_longer_phase_starts_from_the_weights_of_another_run(tmp_path: Path) -> None:
+    train_tiny(tmp_path / "short", steps=4)
+    yarn = YarnConfig(factor=2.0, original_context=16)
+    model = replace(TINY.model, context=32, yarn=yarn)
+    notes = Notes()
+    start = {"model": model, "start_from": tmp_path / "short"}
+    train_tiny(tmp_path / "long", notes, steps=1, optimizer=OptimizerConfig(lr=1e-30), **start)
+    assert "starting from" in notes.text
+    short, long = (newest_checkpoint(tmp_path / name) for name in ("short", "long"))
+    assert long.config.model.uses_yarn
+    weights = long.weights()
+    for name, weight in short.weights().items():
+        if "bias_E" not in name:  # which moves after each step
+            torch.testing.assert_close(weights[name], weight, rtol=0, atol=1e-6)
+    # Once it has a checkpoint of its own it goes on from that.
+    notes = Notes()
+    train_tiny(tmp_path / "long", notes, steps=2, **start)
+    assert "resumed from" in notes.text
+    assert "starting from" not in notes.text
+
+
+def test_a_phase_of_another_model_is_refused(tmp_path: Path) -> None:
+    train_tiny(tmp_path / "short", steps=1)
+    other = replace(TINY.model, d_ff_dense=48)
+    with pytest.raises(BadConfig) as caught:
+        train_tiny(tmp_path / "long", steps=1, model=other, start_from=tmp_path / "short")
+    assert caught.value.what == (
+        "the run to start from has another model: model.d_ff_dense: 32 → 48"
+    )
+    assert "only context, yarn and rope_theta may differ" in caught.value.fix
+    with pytest.raises(BadInput, match="there is no checkpoint of a training run"):
+        train_tiny(tmp_path / "other", steps=1, start_from=tmp_path / "none")

@@ -43,7 +43,7 @@ def evaluate() -> None:
     "--lengths",
     callback=_numbers(int),
     metavar="IDS",
-    help="Lengths with commas.  [default: an eighth to the whole of the model's context]",
+    help="Lengths with commas.  [default: the model's context and its halves]",
 )
 @click.option(
     "--depths",

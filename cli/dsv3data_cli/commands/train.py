@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     help="Stop at a damaged checkpoint instead of falling back to the one before.",
 )
 @click.option(
+    "--from",
+    "start_from",
+    type=PATH,
+    metavar="RUN",
+    help="Start a new run from the newest weights of another, as a phase of long context does.",
+)
+@click.option(
     "--compare",
     metavar="A,B",
     help="Train in two precisions from the same weights on the same rows, and judge the losses of "
@@ -62,6 +69,7 @@ def train(
     fresh: bool,
     strict: bool,
     tensorboard: bool,
+    start_from: Path | None,
     compare: str | None,
     seeds: int,
     replay: int | None,
@@ -99,6 +107,7 @@ def train(
         strict=strict,
         dry_run=dry_run,
         tensorboard=tensorboard,
+        start_from=start_from,
     )
     if dry_run:
         # What it would cost was noted on stderr; the result is the configuration.
@@ -205,15 +214,16 @@ def _render_replay(console: Console, result: Replay) -> None:
         made.add_row(
             printable(f"{one.source} at {one.position}{piece}"),
             f"{one.n_tokens:,}",
-            "–" if one.loss is None else f"{one.loss:.3f}",
+            _figure(one.loss),
             f"{one.repetition.repeated:.1%}",
             ", ".join(one.stands_out),
         )
     recorded = result.recorded
     skipped = ", skipped" if recorded["skipped"] else ""
     console.print(
-        f"step {result.step:,}{skipped}: loss {recorded['main_loss']}, gradient norm "
-        f"{recorded['grad_norm']}, {len(result.row_ids)} rows, {len(result.documents)} documents",
+        f"step {result.step:,}{skipped}: loss {_figure(recorded['main_loss'])}, gradient norm "
+        f"{_figure(recorded['grad_norm'])}, {len(result.row_ids)} rows, "
+        f"{len(result.documents)} documents",
         soft_wrap=True,
     )
     weights = result.checkpoint or "the initial weights: no checkpoint before the step is kept"
@@ -225,6 +235,10 @@ def _render_replay(console: Console, result: Replay) -> None:
     console.print(made)
     if len(ordered) > _DOCUMENTS_SHOWN:
         console.print(f"… {len(ordered) - _DOCUMENTS_SHOWN:,} more with --json")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _losses(losses: tuple[float, ...]) -> str:
