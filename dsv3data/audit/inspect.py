@@ -46,6 +46,17 @@ class PieceView:
     ends_document: bool
     parts: tuple[Part, ...]
 
+    @property
+    def origin(self) -> str:
+        """One line that says where the piece is from."""
+        order = "SPM" if self.parts[0].kind == "suffix" else "PSM"
+        fim = f" · FIM ({order})" if self.fim else ""
+        whole = "" if self.n_pieces == 1 else f" · piece {self.piece + 1} of {self.n_pieces}"
+        return (
+            f"{printable(self.source)} at {self.position:,}{whole}{fim} · tokens "
+            f"{self.token_start:,} to {self.token_stop:,} · {self.n_tokens:,} ids"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RowView:
@@ -59,6 +70,12 @@ class RowView:
     n_tokens: int
     padding: int
     pieces: tuple[PieceView, ...]
+
+    @property
+    def size(self) -> str:
+        """How much of the row is filled, by how many pieces."""
+        pieces = f"{len(self.pieces):,} piece{'s' * (len(self.pieces) != 1)}"
+        return f"{self.n_tokens:,} of {self.context:,} ids · {pieces}"
 
 
 def inspect_row(folder: Path, row: int) -> RowView:

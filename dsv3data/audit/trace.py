@@ -31,7 +31,7 @@ from dsv3data.io.manifest_file import read_manifest
 from dsv3data.io.shards import ShardReader
 from dsv3data.io.sources import ReadOptions
 
-_AROUND_CHARACTERS = 60
+AROUND_CHARACTERS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,9 +278,9 @@ class _Text:
             bytes_range=(first, stop),
             characters=(start, end),
             whole_characters=bool(self.begins[first] and ends_whole),
-            before=printable(self.text[max(0, start - _AROUND_CHARACTERS) : start]),
+            before=printable(self.text[max(0, start - AROUND_CHARACTERS) : start]),
             text=printable(self.text[start:end]),
-            after=printable(self.text[end : end + _AROUND_CHARACTERS]),
+            after=printable(self.text[end : end + AROUND_CHARACTERS]),
         )
 
 

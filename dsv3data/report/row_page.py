@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from dsv3data.audit.inspect import Part, PieceView, RowView
-from dsv3data.contracts.terminal import printable
 from dsv3data.report.page import page
 
 _COLOURS = 6
@@ -84,10 +83,7 @@ def row_page(title: str, views: Iterable[RowView]) -> str:
 
 
 def _heading(view: RowView) -> str:
-    return (
-        f"Row {view.row:,} · {view.domain} · {view.n_tokens:,} of {view.context:,} ids · "
-        f"{len(view.pieces):,} pieces"
-    )
+    return f"Row {view.row:,} · {view.domain} · {view.size}"
 
 
 def _row(view: RowView) -> str:
@@ -99,7 +95,7 @@ def _bar(view: RowView) -> str:
     """The row as a bar of its pieces, each a link to its text."""
     parts = [
         f'<a class="{_colour(piece)}" style="flex-grow:{piece.n_tokens}" '
-        f'href="#{_anchor(view, piece)}" title="{escape(_origin(piece))}"></a>'
+        f'href="#{_anchor(view, piece)}" title="{escape(piece.origin)}"></a>'
         for piece in view.pieces
     ]
     if view.padding:
@@ -113,7 +109,7 @@ def _bar(view: RowView) -> str:
 def _piece(piece: PieceView, anchor: str) -> str:
     ends = piece.ends_document or piece.fim
     return (
-        f'<div class="piece {_colour(piece)}" id="{anchor}"><h3>{escape(_origin(piece))}</h3>'
+        f'<div class="piece {_colour(piece)}" id="{anchor}"><h3>{escape(piece.origin)}</h3>'
         f"<pre>{_texts(piece.parts)}{_END if ends else ''}</pre></div>"
     )
 
@@ -125,15 +121,6 @@ def _texts(parts: Sequence[Part]) -> str:
         f'<span class="{part.kind}"><span class="name">{part.kind}</span> {escape(part.text)}'
         "</span>\n"
         for part in parts
-    )
-
-
-def _origin(piece: PieceView) -> str:
-    whole = "" if piece.n_pieces == 1 else f" · piece {piece.piece + 1} of {piece.n_pieces}"
-    fim = " · FIM" if piece.fim else ""
-    return (
-        f"{printable(piece.source)} at {piece.position:,}{whole}{fim} · tokens "
-        f"{piece.token_start:,} to {piece.token_stop:,} · {piece.n_tokens:,} ids"
     )
 
 

@@ -73,11 +73,11 @@ def _render(console: Console, view: RowView, width: int, html: Path | None) -> N
 
     head = (
         f"row {view.row:,} of {view.shard} (row id {view.row_id}) · domain {view.domain} · "
-        f"{view.n_tokens:,} of {view.context:,} ids · {len(view.pieces)} pieces"
+        f"{view.size}"
     )
     console.print(Text(head, style="bold"))
     for piece in view.pieces:
-        console.rule(Text(_title(piece), style=_colour(piece)), align="left", style="dim")
+        console.print(Text(f"── [{piece.slot}] {piece.origin}", style=f"bold {_colour(piece)}"))
         console.print(_body(piece, width))
         if piece.ends_document or piece.fim:
             console.print(Text("⏹ end of sentence", style="dim"))
@@ -85,16 +85,6 @@ def _render(console: Console, view: RowView, width: int, html: Path | None) -> N
         console.rule(Text(f"padding: {view.padding:,} ids", style="dim"), align="left", style="dim")
     if html is not None:
         console.print(f"page: {printable(str(html))}", soft_wrap=True)
-
-
-def _title(piece: PieceView) -> str:
-    whole = "" if piece.n_pieces == 1 else f" · piece {piece.piece + 1} of {piece.n_pieces}"
-    order = "SPM" if piece.parts[0].kind == "suffix" else "PSM"
-    fim = f" FIM ({order})" if piece.fim else ""  # first, since a narrow terminal cuts the end
-    return (
-        f"[{piece.slot}]{fim} {printable(piece.source)} at {piece.position:,}{whole} · tokens "
-        f"{piece.token_start:,} to {piece.token_stop:,} · {piece.n_tokens:,} ids"
-    )
 
 
 def _colour(piece: PieceView) -> str:

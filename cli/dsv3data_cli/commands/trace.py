@@ -89,8 +89,12 @@ def _facts(found: Trace) -> list[tuple[str, str]]:
 def _excerpt(found: Trace) -> Text:
     from rich.text import Text
 
+    from dsv3data.audit.trace import AROUND_CHARACTERS
+
+    assert found.characters is not None
+    more_before = found.characters[0] > len(found.before)
     return Text.assemble(
-        ("…" if found.characters and found.characters[0] else "") + found.before,
+        "…" * more_before + found.before,
         (found.text, "bold reverse"),
-        found.after + "…",
+        found.after + "…" * (len(found.after) >= AROUND_CHARACTERS),
     )
