@@ -22,7 +22,15 @@ from dsv3data.io.manifest_file import describe_file, read_manifest, write_manife
 from dsv3data.io.shards import ShardReader
 from dsv3data.packing.config import PackConfig
 from dsv3data.packing.fim import parse_fim
-from dsv3data_pipelines.pack import Exclusions, forecast, pack_contexts, read_exclusions
+from dsv3data_pipelines.pack import (
+    Exclusions,
+    forecast,
+    pack_contexts,
+    read_exclusions,
+    scatter,
+    stage,
+)
+from dsv3data_pipelines.pack.batches import token_batches
 from dsv3data_pipelines.pack.documents import gather_documents
 from dsv3data_pipelines.pack.partitions import partitions_of
 from dsv3data_pipelines.pack.scatter import read_slices, scattered
@@ -268,10 +276,50 @@ def test_memory_reaches_no_byte(
     assert len({sha256 for sha256, _ in found}) == len(found)
 
 
-def test_too_little_memory_for_a_partition_is_refused(tiny_tokens: Path, tmp_path: Path) -> None:
+def test_no_more_documents_are_held_than_the_buffer_takes(
+    tiny_tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_manifest(tiny_tokens)
+    partitions = partitions_of(manifest, PACK_CONFIG)
+    batches = [*token_batches(tiny_tokens, manifest)]
+    limit = sum(found.batch.nbytes for found in batches) // 5
+    held: list[int] = []
+    flush = scatter._Buffer.flush
+
+    def noted(buffer: scatter._Buffer) -> None:
+        held.append(buffer.size)
+        flush(buffer)
+
+    monkeypatch.setattr(scatter._Buffer, "flush", noted)
+    shares = scatter.group(
+        batches,
+        load_vocabulary(tiny_tokens),
+        partitions=partitions,
+        kept=range(len(partitions)),
+        exclusions=Exclusions(),
+        folder=tmp_path,
+        buffer_bytes=limit,
+    )
+    assert 3 <= len(held) <= 6
+    assert max(held) <= limit + max(found.batch.nbytes for found in batches) * 1.1
+    assert sum(share.tokens for share in shares.values()) == manifest.counts["tokens"]
+
+
+def test_too_little_memory_for_a_partition_is_refused(
+    tiny_tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(BadConfig, match=r"the largest partition, .* takes about") as caught:
         pack_tiny(tiny_tokens, tmp_path / "out", memory_bytes=1 << 20)
-    assert "--memory 1G" in caught.value.fix
+    assert caught.value.fix == "--memory 1G"
+    monkeypatch.setattr(stage, "_BYTES_PER_TOKEN", 1 << 20)  # as if it were a large partition
+    with pytest.raises(BadConfig, match=r"the largest partition, .* takes about") as caught:
+        pack_tiny(tiny_tokens, tmp_path / "out", memory_bytes=2 << 30)
+    assert ", or smaller partitions, which give other bytes: --set" not in caught.value.fix
+    monkeypatch.setattr(stage, "_LEAST_PARTITION", 1)
+    with pytest.raises(BadConfig, match=r"the largest partition, .* takes about") as caught:
+        pack_tiny(tiny_tokens, tmp_path / "out", memory_bytes=2 << 30)
+    assert "G, or smaller partitions, which give other bytes: --set" in caught.value.fix
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_an_excluded_document_touches_only_its_partition(

@@ -45,8 +45,11 @@ from dsv3data_pipelines.pack.documents import Documents, documents_of
 from dsv3data_pipelines.pack.exclude import Exclusions
 from dsv3data_pipelines.pack.partitions import Partitions
 
-# What is in memory beside the buffer: a batch of a token shard, its grouped copy, a message.
-_BUFFER_SHARE = 3
+# What is in memory beside the buffer, measured (benchmarks/pack_memory.py): the process, a batch of
+# a token shard, and, while the buffer is written, half as much as it holds.
+_BASE_BYTES = 240 << 20
+_BYTES_PER_BUFFERED = 1.5
+_LEAST_BUFFER = 16 << 20
 _SHARES_NAME = "documents.json"
 
 
@@ -107,7 +110,9 @@ def scattered(
             kept=kept,
             exclusions=exclusions,
             folder=folder,
-            buffer_bytes=memory_bytes // _BUFFER_SHARE,
+            buffer_bytes=max(
+                int((memory_bytes - _BASE_BYTES) / _BYTES_PER_BUFFERED), _LEAST_BUFFER
+            ),
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -45,16 +45,21 @@ from dsv3data_pipelines.pack.exclude import (
 from dsv3data_pipelines.pack.grouped import remove_grouped
 from dsv3data_pipelines.pack.partitions import Partitions, partitions_of, refuse_empty
 from dsv3data_pipelines.pack.scatter import Share, known_shares, note_shares, scattered
-from dsv3data_pipelines.pack.unit import PackUnit
+from dsv3data_pipelines.pack.unit import BATCH_IDS, PackUnit
 
 # Raised when the same tokens and config would give other bytes than before.
 CODE_FORMAT = 2
 DEFAULT_MEMORY = 4 << 30
 
-# Memory of a process with libraries, vocabulary and engine, and of a task for each of its tokens:
-# ids as read, debiased and with samples, and two batches of rows. An estimate.
-_BASE_BYTES = 600 << 20
-_BYTES_PER_TOKEN = 20
+# What a process takes at its peak, measured (benchmarks/pack_memory.py): libraries, vocabulary and
+# engine; each token of a partition, as read, split and in samples; each id of a batch of rows,
+# twice. One that waits for its workers takes less. Partitions below a quarter of a million tokens
+# would have more padding than they are worth.
+_BASE_BYTES = 440 << 20
+_BYTES_PER_TOKEN = 12
+_BYTES_PER_BATCH_ID = 8
+_WAITING_BYTES = 200 << 20
+_LEAST_PARTITION = 1 << 18
 # What may differ between a folder and a run with `update`: which documents, never how.
 _DATA = ("tokens_root", "exclude")
 
@@ -157,6 +162,7 @@ def pack_contexts(
             if update and not fresh:
                 _take_over(plan)
             stack.enter_context(open_output(plan.out, plan.tree, fresh=fresh, sink=sink))
+        _at_once([task for plan in plans for task in plan.tasks], workers, memory_bytes, tokens)
         tasks = stack.enter_context(_with_documents(plans, memory_bytes, sink))
         sink.phase("pack", total=sum(task.size for task in tasks), unit="tokens")
         at_once = _at_once(tasks, workers, memory_bytes, tokens)
@@ -328,23 +334,27 @@ def _stale(plan: PackPlan, shares: Mapping[int, Share]) -> set[int]:
 
 
 def _at_once(tasks: Sequence[PackUnit], workers: int, memory_bytes: int, tokens: Path) -> int:
-    """Workers for which the memory suffices.
+    """Workers for which the memory suffices, beside the process that waits for them.
 
     Raises:
         BadConfig: it does not suffice for one.
     """
     largest = max(tasks, key=lambda task: task.size)
-    each = _BASE_BYTES + largest.size * _BYTES_PER_TOKEN
-    if each > memory_bytes:
-        raise BadConfig(
-            f"the largest partition, {largest.name} with {largest.size:,} tokens, takes about "
-            f"{each >> 20:,} MiB, more than the {memory_bytes >> 20:,} MiB of --memory",
-            where=str(tokens),
-            effect="nothing was packed",
-            fix=f"--memory {-(-each >> 30)}G, or smaller partitions, which give other bytes: "
-            f"--set partition_tokens={largest.config.partition_tokens // 4}",
-        )
-    return min(workers, memory_bytes // each)
+    in_batch = min(largest.size, BATCH_IDS)
+    each = _BASE_BYTES + largest.size * _BYTES_PER_TOKEN + in_batch * _BYTES_PER_BATCH_ID
+    if each <= memory_bytes:
+        return max(1, min(workers, (memory_bytes - _WAITING_BYTES) // each))
+    fix = f"--memory {-(-each >> 30)}G"
+    smaller = (memory_bytes - _BASE_BYTES) // (_BYTES_PER_TOKEN + _BYTES_PER_BATCH_ID)
+    if smaller >= max(_LEAST_PARTITION, largest.config.context):
+        fix += f", or smaller partitions, which give other bytes: --set partition_tokens={smaller}"
+    raise BadConfig(
+        f"the largest partition, {largest.name} with {largest.size:,} tokens, takes about "
+        f"{each >> 20:,} MiB, more than the {memory_bytes >> 20:,} MiB of --memory",
+        where=str(tokens),
+        effect="nothing was packed",
+        fix=fix,
+    )
 
 
 def _take_over(plan: PackPlan) -> None:

@@ -40,7 +40,7 @@ from dsv3data_pipelines.pack.pieces import Pieces, make_pieces
 from dsv3data_pipelines.pack.scatter import Share, read_slices
 
 # Ids in one record batch (64 MiB): fixed, since it shapes the bytes.
-_BATCH_IDS = 16 << 20
+BATCH_IDS = 16 << 20
 _ROW_ID_SHIFT = 32
 _FIXED_WIDTH = ("input_ids", "crc32", "n_tokens", "row_id")
 
@@ -185,7 +185,7 @@ def _write_rows(
         },
     )
     records: list[FileRecord] = []
-    step = max(1, _BATCH_IDS // context)
+    step = max(1, BATCH_IDS // context)
     path = task.out / f"packed-{task.name}.arrow"
     with shard_writer(path, schema, records, _FIXED_WIDTH) as shard:
         for start in range(0, arrangement.n_rows, step):
