@@ -7,6 +7,7 @@ purpose string.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import numpy as np
@@ -24,8 +25,15 @@ def document_key(source: str, position: int) -> bytes:
     `source` is the path relative to the input root, so that moving a corpus changes no key.
     `position` is the row number (Parquet, Arrow) or the byte offset of the line (JSONL).
     """
-    text = f"position\0{source}\0{position}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=KEY_BYTES).digest()
+    state = _hashed_source(source).copy()
+    state.update(b"%d" % position)
+    return state.digest()
+
+
+@functools.lru_cache(maxsize=64)
+def _hashed_source(source: str) -> hashlib.blake2b:
+    text = f"position\0{source}\0"
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=KEY_BYTES)
 
 
 def user_id_key(user_id: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def document_from_fields(
     if isinstance(key, Rejected):
         return key
     domain = _domain(fields, source, options)
-    if not _DOMAIN.fullmatch(domain):
+    if not _is_domain(domain):
         detail = f"{domain[:80]!r}: letters, digits, dot, dash, low line, at most 64"
         return Rejected(source, position, "domain-name", detail)
     return Document(key, source, position, domain, text, n_bytes, replaced)
@@ -149,9 +150,21 @@ def _key(
 
 
 def _domain(fields: Mapping[str, Any], source: str, options: ReadOptions) -> str:
-    for pattern in options.domains:
+    if options.domains and (matching := _first_match(options.domains, source)):
+        return matching
+    named = fields.get(options.domain_key)
+    return named if isinstance(named, str) and named else options.default_domain
+
+
+@functools.lru_cache(maxsize=64)
+def _first_match(domains: tuple[str, ...], source: str) -> str:
+    for pattern in domains:
         name, _, glob = pattern.partition("=")
         if fnmatch(source, glob):
             return name
-    named = fields.get(options.domain_key)
-    return named if isinstance(named, str) and named else options.default_domain
+    return ""
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_domain(name: str) -> bool:
+    return _DOMAIN.fullmatch(name) is not None

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from dsv3data.io.sources.place import CHUNK_BYTES
+
 
 class Line(NamedTuple):
     """A line without its `\\n`. Past the limit `data` is None and only the numbers are known.
@@ -32,24 +34,31 @@ def iterate_lines(
     """
     offset, size, marks = start, 0, 0  # of the line being gathered
     parts: list[bytes] = []
-    for chunk in chunks:
-        begin = 0
-        while (end := chunk.find(b"\n", begin)) >= 0:
-            size += end - begin
-            if mark:
-                marks += chunk.count(mark, begin, end)
-            if size <= max_bytes:
-                parts.append(chunk[begin:end])
-                yield Line(offset, size, b"".join(parts), marks)
+    for step in _steps(chunks):
+        *ends, rest = step.split(b"\n")
+        for end in ends:
+            if size:
+                size += len(end)
+                data = b"".join([*parts, end]) if size <= max_bytes else None
+                parts.clear()
             else:
-                yield Line(offset, size, None, marks)
-            offset, size, marks, parts, begin = offset + size + 1, 0, 0, [], end + 1
-        size += len(chunk) - begin
+                size = len(end)
+                data = end if size <= max_bytes else None
+            yield Line(offset, size, data, marks + end.count(mark) if mark else 0)
+            offset, size, marks = offset + size + 1, 0, 0
+        size += len(rest)
         if mark:
-            marks += chunk.count(mark, begin)
+            marks += rest.count(mark)
         if size <= max_bytes:
-            parts.append(chunk[begin:])
+            parts.append(rest)
         else:
             parts.clear()
     if size:
         yield Line(offset, size, b"".join(parts) if size <= max_bytes else None, marks)
+
+
+def _steps(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Small enough to be all line ends."""
+    for chunk in chunks:
+        for start in range(0, len(chunk), CHUNK_BYTES):
+            yield chunk[start : start + CHUNK_BYTES]
