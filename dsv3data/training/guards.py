@@ -5,6 +5,8 @@ They run on the first steps of a run and cost nothing afterwards.
 
 from __future__ import annotations
 
+import math
+
 from dsv3data.contracts.errors import Dsv3DataError
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.config import TrainConfig
@@ -21,18 +23,36 @@ def check_first_steps(
     """Look at a step that was not skipped.
 
     Raises:
-        Dsv3DataError: a term of the loss is dead, the biases do not move, or loads are miscounted.
+        Dsv3DataError: a term of the loss is dead or left out of it, the biases do not move, or
+            loads are miscounted.
     """
-    if not model.routers():
-        return
+    if config.model.mtp_depth and batch.n_tokens.max() > 2 and result.mtp_loss == 0:
+        raise _dead("the multi-token prediction loss is exactly 0", "mtp.loss_weight")
+    if model.routers():
+        _check_routers(model, batch, result, knobs, config)
+    _check_sum(result, knobs, config)
+
+
+def _check_routers(
+    model: Transformer, batch: Batch, result: StepResult, knobs: Knobs, config: TrainConfig
+) -> None:
     _check_loads(model, batch, result)
     if config.balance.alpha > 0 and result.balance_loss == 0:
         raise _dead("the sequence-wise balance loss is exactly 0", "balance.alpha")
-    if config.model.mtp_depth and batch.n_tokens.max() > 2 and result.mtp_loss == 0:
-        raise _dead("the multi-token prediction loss is exactly 0", "mtp.loss_weight")
     uneven = any((load_E != load_E[0]).any() for load_E in result.loads)
     if knobs.gamma > 0 and uneven and result.bias_shift == 0:
         raise _dead("no router bias moved although the load is uneven", "balance.gamma")
+
+
+def _check_sum(result: StepResult, knobs: Knobs, config: TrainConfig) -> None:
+    """What is minimised is next token + lambda · token after next + alpha · balance, no less."""
+    terms = result.main_loss + knobs.mtp_weight * result.mtp_loss
+    terms += config.balance.alpha * result.balance_loss
+    if not math.isclose(result.loss, terms, rel_tol=2e-6):
+        raise _dead(
+            f"the loss is {result.loss}, the sum of its weighted terms {terms}",
+            "mtp.loss_weight, balance.alpha",
+        )
 
 
 def _check_loads(model: Transformer, batch: Batch, result: StepResult) -> None:

@@ -15,26 +15,27 @@ from torch import Tensor
 from dsv3data.contracts.errors import BadInput
 from dsv3data.io.atomic import atomic_folder
 from dsv3data.model.hf_config import hf_config
+from dsv3data.model.hf_fp8 import QUANTIZATION_CONFIG, SCALE, in_fp8, is_in_fp8
 from dsv3data.model.hf_names import export_state
 from dsv3data.training.checkpoint import newest_checkpoint
 
 _SHARD_BYTES = 5 << 30
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-_KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def export_model(
     run: Path,
     out: Path,
     *,
-    dtype: Literal["fp32", "bf16"] = "bf16",
+    dtype: Literal["fp32", "bf16", "fp8"] = "bf16",
     average: bool = False,
     tokenizer: Path | None = None,
 ) -> dict[str, int]:
     """Write the newest checkpoint of a training run to the new folder `out`.
 
     Router biases stay fp32, as in the released weights. The MTP module is written as layer number
-    n_layers, which `transformers` passes over.
+    n_layers, which `transformers` passes over. FP8 is the layout of the released files: matrices of
+    layers in E4M3 with scales per 128×128, the rest in BF16.
 
     Args:
         average: the moving average of the weights instead of the last ones.
@@ -58,19 +59,27 @@ def export_model(
     config = checkpoint.config.model
     tensors = export_state(checkpoint.weights(average=average), config)
     with atomic_folder(out) as partial:
-        kind = "float32" if dtype == "fp32" else "bfloat16"
-        settings = hf_config(config) | {"dtype": kind}
+        settings = hf_config(config) | {"dtype": "float32" if dtype == "fp32" else "bfloat16"}
+        if dtype == "fp8":
+            settings["quantization_config"] = QUANTIZATION_CONFIG
         (partial / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
-        _write_shards(partial, {name: _cast(name, t, dtype) for name, t in tensors.items()})
+        _write_shards(partial, dict(_stored(tensors, dtype)))
         for name in _TOKENIZER_FILES if tokenizer is not None else ():
             shutil.copyfile(Path(tokenizer or "", name), partial / name)
     return {path.name: path.stat().st_size for path in sorted(out.iterdir())}
 
 
-def _cast(name: str, tensor: Tensor, dtype: str) -> Tensor:
-    keep = name.endswith("e_score_correction_bias")
-    # A copy, since the MTP module's embedding and head are the main model's.
-    return tensor.to(torch.float32 if keep else _KINDS[dtype], copy=True).contiguous()
+def _stored(tensors: Mapping[str, Tensor], dtype: str) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in tensors.items():
+        if dtype == "fp8" and is_in_fp8(name):
+            codes_NK, scales_rg = in_fp8(tensor)
+            yield name, codes_NK
+            yield name + SCALE, scales_rg
+        elif dtype == "fp32" or name.endswith("e_score_correction_bias"):
+            # A copy, since the MTP module's embedding and head are the main model's.
+            yield name, tensor.to(torch.float32, copy=True).contiguous()
+        else:
+            yield name, tensor.to(torch.bfloat16, copy=True).contiguous()
 
 
 def _write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:

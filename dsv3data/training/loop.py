@@ -230,9 +230,7 @@ def _look_into(run: Run, batch: Batch) -> tuple[list[DocumentFinding], str]:
     if run.lineage is None:
         return [], "these rows have no lineage"
     try:
-        return examine(
-            run.model, batch, run.domains, run.lineage, rows=run.config.micro_batch_rows
-        ), ""
+        return examine(run.model, batch, run.domains, run.lineage, run.config), ""
     except Dsv3DataError as error:
         return [], f"{error.what} ({error.where})"
 

@@ -93,11 +93,12 @@ def _prediction_loss(
 
 
 @torch.no_grad()
-def token_losses(model: Transformer, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+def token_losses(
+    model: Transformer, ids_BT: Tensor, valid_BT: Tensor, documents_BT: Tensor | None
+) -> Tensor:
     """Nats of each token given those before it, [B, T]; NaN for the first ones and for padding."""
-    positions_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-    output = model(ids_BT, positions_T < lengths_B[:, None])
-    has_target_BT = positions_T[1:] < lengths_B[:, None]
+    output = model(ids_BT, valid_BT, documents_BT)
+    has_target_BT = valid_BT[:, 1:]
     _, nll_N = head_cross_entropy(
         output.hidden_BTD[:, :-1][has_target_BT], model.head.weight, ids_BT[:, 1:][has_target_BT]
     )

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from dsv3data.audit.packed_rows import Origin, PackedRows
 from dsv3data.loader.packed_dataset import PackedDataset
 from dsv3data.model.transformer import Transformer
+from dsv3data.training.config import TrainConfig
 from dsv3data.training.data import Batch
 from dsv3data.training.loss import token_losses
 from dsv3data.training.metrics import finite_or_none
 from dsv3data.training.repetition import Repetition, repetition
 from dsv3data.training.spikes import robust_limit
-from dsv3data.training.step import as_int64
+from dsv3data.training.step import micro_batches
 
 # A document stands out with a loss so many robust standard deviations above the batch's documents,
 _LOSS_Z = 6.0
@@ -80,17 +81,18 @@ class Lineage:
 
 
 def examine(
-    model: Transformer, batch: Batch, domains: Sequence[str], lineage: Lineage, *, rows: int = 0
+    model: Transformer,
+    batch: Batch,
+    domains: Sequence[str],
+    lineage: Lineage,
+    config: TrainConfig,
 ) -> list[DocumentFinding]:
     """Every piece of a batch in the order of its rows, looked at with the model as it is.
-
-    Args:
-        rows: of one forward pass; 0: all.
 
     Raises:
         IntegrityError: damaged lineage.
     """
-    losses_BT = batch_losses(model, batch, rows=rows)
+    losses_BT = batch_losses(model, batch, config)
     found: list[tuple[Origin, str, NDArray[np.int32], NDArray[np.float64]]] = []
     for number, row_id in enumerate(batch.row_ids.tolist()):
         start = 0
@@ -108,17 +110,11 @@ def examine(
     ]
 
 
-def batch_losses(model: Transformer, batch: Batch, *, rows: int = 0) -> NDArray[np.float64]:
+def batch_losses(model: Transformer, batch: Batch, config: TrainConfig) -> NDArray[np.float64]:
     """Nats of each token of a batch, [B, T]; 0-th tokens and padding are NaN."""
-    rows = rows or len(batch.n_tokens)
-    device = model.head.weight.device
     parts = [
-        token_losses(
-            model,
-            as_int64(batch.input_ids[start : start + rows]).to(device),
-            as_int64(batch.n_tokens[start : start + rows]).to(device),
-        )
-        for start in range(0, len(batch.n_tokens), rows)
+        token_losses(model, micro.ids_BT, micro.valid_BT, micro.documents_BT)
+        for micro in micro_batches(batch, config, model.head.weight.device)
     ]
     losses: NDArray[np.float64] = torch.cat(parts).double().cpu().numpy()
     return losses

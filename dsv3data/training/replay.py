@@ -68,9 +68,7 @@ def replay_step(run: Path, *, data: Path, step: int) -> Replay:
     batch = stream.next(records[-1]["rows"])
     before = checkpoint_before(run, step)
     model = _model_of(before, config)
-    documents = examine(
-        model, batch, dataset.domains, Lineage(dataset), rows=config.micro_batch_rows
-    )
+    documents = examine(model, batch, dataset.domains, Lineage(dataset), config)
     return Replay(
         step=step,
         weights_step=before.step if before else 0,
@@ -119,4 +117,5 @@ def _model_of(checkpoint: Checkpoint | None, config: TrainConfig) -> Transformer
         nudge_weights(model, config.nudge, config.seed)
     model = model.to(config.device)
     model.set_precision(config.precision)
+    model.set_attention(config.attention)
     return model

@@ -95,20 +95,13 @@ def _accumulate_gradients(
     device = model.head.weight.device
     parts = torch.zeros(4, dtype=torch.float64, device=device)
     loads = [torch.zeros_like(router.bias_E, dtype=torch.int64) for router in model.routers()]
-    for rows in micro_batches(batch, config.micro_batch_rows):
-        ids_BT = as_int64(batch.input_ids[rows]).to(device)
-        lengths_B = as_int64(batch.n_tokens[rows]).to(device)
-        valid_BT = torch.arange(ids_BT.shape[1], device=device) < lengths_B[:, None]
-        documents_BT = None
-        if config.document_mask:
-            numbers = document_numbers(batch.piece_lengths[rows], ids_BT.shape[1])
-            documents_BT = torch.from_numpy(numbers).to(device)
-        output = model(ids_BT, valid_BT, documents_BT)
+    for micro in micro_batches(batch, config, device):
+        output = model(micro.ids_BT, micro.valid_BT, micro.documents_BT)
         losses = compute_losses(
             model,
             output,
-            ids_BT,
-            lengths_B,
+            micro.ids_BT,
+            micro.lengths_B,
             counts,
             mtp_weight=knobs.mtp_weight,
             alpha=config.balance.alpha,
@@ -142,8 +135,30 @@ def as_int64(array: NDArray[np.int32]) -> Tensor:
     return torch.from_numpy(array.astype(np.int64))
 
 
-def micro_batches(batch: Batch, rows: int) -> Iterator[slice]:
-    """The batch in slices of `rows` rows; 0: all at once."""
-    rows = rows or len(batch.n_tokens)
-    for start in range(0, len(batch.n_tokens), rows):
-        yield slice(start, start + rows)
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch:
+    """What the model reads in one forward pass."""
+
+    ids_BT: Tensor  # int64
+    lengths_B: Tensor  # int64: ids that are no padding
+    valid_BT: Tensor  # bool: the same
+    documents_BT: Tensor | None  # equal numbers may see one another; None: all may
+
+
+def micro_batches(batch: Batch, config: TrainConfig, device: torch.device) -> Iterator[MicroBatch]:
+    """The batch in parts of `micro_batch_rows` rows; 0: all at once."""
+    n_rows = config.micro_batch_rows or len(batch.n_tokens)
+    for start in range(0, len(batch.n_tokens), n_rows):
+        rows = slice(start, start + n_rows)
+        ids_BT = as_int64(batch.input_ids[rows]).to(device)
+        lengths_B = as_int64(batch.n_tokens[rows]).to(device)
+        documents_BT = None
+        if config.document_mask:
+            numbers = document_numbers(batch.piece_lengths[rows], ids_BT.shape[1])
+            documents_BT = torch.from_numpy(numbers).to(device)
+        yield MicroBatch(
+            ids_BT=ids_BT,
+            lengths_B=lengths_B,
+            valid_BT=torch.arange(ids_BT.shape[1], device=device) < lengths_B[:, None],
+            documents_BT=documents_BT,
+        )

@@ -13,7 +13,7 @@ from dsv3data.training.cross_entropy import (
     head_cross_entropy,
     head_cross_entropy_reference,
 )
-from dsv3data.training.loss import TargetCounts, compute_losses, target_bytes
+from dsv3data.training.loss import TargetCounts, compute_losses, target_bytes, token_losses
 from tiny_models import random_model, small_config
 
 LENGTHS = torch.tensor([12, 7, 2, 1])
@@ -114,3 +114,22 @@ def test_target_bytes_count_next_tokens_of_valid_positions_only() -> None:
     bytes_per_id = torch.arange(128)
     ids = torch.tensor([[5, 6, 7, 99], [10, 20, 99, 99]])
     assert target_bytes(ids, torch.tensor([3, 2]), bytes_per_id) == 6 + 7 + 20
+
+
+def test_losses_of_single_tokens_add_up_to_those_of_their_rows() -> None:
+    model = random_model(small_config())
+    losses_BT = token_losses(model, IDS, VALID, None)
+    assert torch.equal(losses_BT.isnan(), ~VALID | (torch.arange(12) == 0))
+    output = model(IDS, VALID)
+    counts = TargetCounts.of(LENGTHS)
+    rows = compute_losses(model, output, IDS, LENGTHS, counts, mtp_weight=0.0, alpha=0.0)
+    torch.testing.assert_close(losses_BT.nansum(dim=1), rows.main_nats_B)
+
+
+def test_losses_of_documents_apart_are_those_of_each_alone() -> None:
+    model = random_model(small_config())
+    documents = torch.tensor([0] * 5 + [1] * 7).expand(4, 12)
+    everything = torch.ones(4, 12, dtype=torch.bool)
+    apart = token_losses(model, IDS, everything, documents)
+    first = token_losses(model, IDS[:, :5], everything[:, :5], None)
+    torch.testing.assert_close(apart[:, 1:5], first[:, 1:])

@@ -174,9 +174,19 @@ def test_a_dead_term_is_found(spoiled: dict[str, float], message: str) -> None:
 
 def test_a_balance_loss_of_0_is_fine_when_alpha_is_0() -> None:
     model, optimizer, batch = fresh_parts()
-    result = train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS)
     off = BalanceConfig(gamma=0.01, alpha=0.0)
+    config = replace(FILLED, balance=off)
+    result = train_step(model, optimizer, batch, KNOBS, config, NO_LIMITS)
     checked(replace(result, balance_loss=0.0), model, batch, balance=off)
+
+
+@pytest.mark.parametrize("missing", ["lambda", "alpha"])
+def test_a_term_left_out_of_the_loss_is_found(missing: str) -> None:
+    model, optimizer, batch = fresh_parts()
+    result = train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS)
+    alone = 0.3 * result.mtp_loss if missing == "lambda" else 1e-4 * result.balance_loss
+    with pytest.raises(Dsv3DataError, match=r"the loss is .*, the sum of its weighted terms "):
+        checked(replace(result, loss=result.loss - alone), model, batch)
 
 
 def test_biases_that_never_move_are_found() -> None:

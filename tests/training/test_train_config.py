@@ -90,6 +90,14 @@ def test_mtp_weight_may_be_0_without_the_module() -> None:
     TrainConfig(model=ModelConfig(mtp_depth=0), mtp=MTPConfig(loss_weight=0.0))
 
 
+def test_yarn_stays_off_where_the_rows_are_no_longer_than_the_original_context() -> None:
+    """Also where the context comes from the data."""
+    early = TrainConfig(model=ModelConfig(context=0, yarn=YarnConfig(factor=40.0)))
+    with pytest.raises(BadConfig, match=r"yarn\.factor must be 1 while context \(4096\) is within"):
+        early.with_model(vocab_size=1000, context=4096)
+    assert early.with_model(vocab_size=1000, context=32_768).model.uses_yarn
+
+
 def test_a_misspelt_key_names_the_nearest(tmp_path: Path) -> None:
     file = tmp_path / "train.toml"
     file.write_text("[balance]\nalfa = 1e-4\n")
