@@ -33,7 +33,7 @@ from dsv3data.model.linear import Linear
 from dsv3data.model.moe import RoutedExperts
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.checkpoint import newest_checkpoint
-from dsv3data.training.config import TrainConfig
+from dsv3data.training.config import FP8_GATE, TrainConfig
 from dsv3data.training.data import Batch, Dataset, Stream
 from dsv3data.training.metrics import JsonLines
 from dsv3data.training.optimizer import AdamW
@@ -50,7 +50,6 @@ from dsv3data.training.step import train_step
 
 # Undecided: the mean of the seeds is known less well than the gate is narrow.
 Verdict = Literal["passed", "failed", "undecided"]
-GATE = 0.0025
 NUDGE = 1e-6  # relative, standard deviation
 LAST_SHARE = 0.1  # of the steps, whose mean loss is compared
 
@@ -239,7 +238,7 @@ def judge(
         largest_curve_difference=_largest_difference(
             [curves[candidate, seed] for seed in seeds], [curves[baseline, seed] for seed in seeds]
         ),
-        gate=GATE,
+        gate=FP8_GATE,
         verdict=_verdict(mean, error),
         layers=layers,
     )
@@ -247,11 +246,11 @@ def judge(
 
 def _verdict(mean: float, error: float) -> Verdict:
     """By the mean alone with one seed, whose error is not known (NaN)."""
-    if not math.isfinite(mean) or abs(mean) - 2 * error > GATE:
+    if not math.isfinite(mean) or abs(mean) - 2 * error > FP8_GATE:
         return "failed"
-    if error > GATE:
+    if error > FP8_GATE:
         return "undecided"
-    return "passed" if abs(mean) <= GATE else "failed"
+    return "passed" if abs(mean) <= FP8_GATE else "failed"
 
 
 def layer_losses(model: Transformer, batch: Batch, config: TrainConfig) -> tuple[LayerLoss, ...]:

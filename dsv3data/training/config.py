@@ -12,6 +12,9 @@ from dsv3data.contracts.errors import BadConfig
 from dsv3data.loader.mixture import Stage
 from dsv3data.model.config import AttentionBackend, ModelConfig, Precision, Remade
 
+# How far the loss of FP8 may be from that of BF16, relative [§3.3].
+FP8_GATE = 0.0025
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
