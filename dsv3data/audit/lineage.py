@@ -45,9 +45,10 @@ def lineage_table(path: Path, columns: Sequence[str]) -> pa.Table:
         BadInput: it lacks a column of the format.
     """
     try:
-        found = pq.read_schema(path)
-        _check_columns(found, path)
-        return pq.read_table(path, columns=list(columns), page_checksum_verification=True)
+        # `pq.read_table` imports pandas where it is installed, a second or two of each process.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_columns(file.schema_arrow, path)
+            return file.read(columns=list(columns))
     except (pa.ArrowException, OSError) as error:
         fail(f"the lineage cannot be read: {str(error).splitlines()[0]}", path)
 

@@ -4,14 +4,13 @@ for: every byte verified, little kept."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dsv3data.audit.checks import fail
@@ -19,6 +18,8 @@ from dsv3data.audit.lineage import read_lineage
 from dsv3data.contracts.errors import BadInput
 from dsv3data.contracts.manifest import Manifest
 from dsv3data.encoding.vocabulary import Vocabulary
+from dsv3data.io.columns import column_values, key_bytes
+from dsv3data.io.make_columns import column_of
 from dsv3data.loader.packed_dataset import PackedDataset
 from dsv3data.packing.fim import PLAIN
 
@@ -110,7 +111,9 @@ class PackedRows:
         shard = int(np.searchsorted(self._first, row, side="right")) - 1
         batch = self._dataset.rows(np.array([row]))
         row_id = int(batch.row_ids[0])
-        origins = self._origins(shard, "row_id", row_id)
+        origins = self._origins(
+            shard, lambda lineage: column_values(lineage["row_id"], np.int64) == row_id
+        )
         origins.sort(key=lambda origin: origin.slot)
         ends = np.cumsum([origin.n_tokens for origin in origins]).tolist()
         if [origin.n_tokens for origin in origins] != batch.piece_lengths[0].tolist():
@@ -132,7 +135,10 @@ class PackedRows:
         A document's pieces are in one shard: partitions are made of whole documents.
         """
         shard = next(n for n, record in enumerate(self._shards) if record.name == row.shard)
-        pieces = self._origins(shard, "key", origin.key)
+        key = np.frombuffer(origin.key, dtype=np.uint8)
+        pieces = self._origins(
+            shard, lambda lineage: (key_bytes(lineage["key"]) == key).all(axis=1)
+        )
         pieces.sort(key=lambda piece: piece.piece)
         if [piece.piece for piece in pieces] != list(range(origin.n_pieces)):
             fail("the pieces of a document are not all there exactly once", self.folder)
@@ -144,12 +150,11 @@ class PackedRows:
             result.append((piece, batch.input_ids[number, start : start + piece.n_tokens]))
         return result
 
-    def _origins(self, shard: int, name: str, value: int | bytes) -> list[Origin]:
-        """Pieces of a shard with this value in a column of the lineage."""
+    def _origins(self, shard: int, here: Callable[[pa.Table], NDArray[np.bool_]]) -> list[Origin]:
+        """Pieces of a shard that a condition on its lineage holds for."""
         table = self._lineage(shard)
-        column = table.column(name)
-        here = pc.equal(column, pa.scalar(value, column.type))
-        return [Origin(**row) for row in table.filter(here).to_pylist()]
+        found = table.take(column_of(np.flatnonzero(here(table))))
+        return [Origin(**row) for row in found.to_pylist()]
 
     def _read_lineage(self, shard: int) -> pa.Table:
         names = list(Origin.__dataclass_fields__)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dsv3data.audit.lineage import read_lineage
@@ -41,9 +40,14 @@ class _Longest:
 
     found: list[tuple[int, str, int]] = field(default_factory=list)
 
-    def add(self, tokens: NDArray[np.int64], table: pa.Table | pa.RecordBatch) -> None:
-        """Documents of a table with the columns `source` and `position`, and their lengths."""
-        for row in np.argsort(-tokens, kind="stable")[:_LONGEST].tolist():
+    def add(
+        self,
+        tokens: NDArray[np.int64],
+        table: pa.Table | pa.RecordBatch,
+        rows: NDArray[np.int64],
+    ) -> None:
+        """Rows of a table with the columns `source` and `position`, and the length of each."""
+        for row in rows[np.argsort(-tokens[rows], kind="stable")[:_LONGEST]].tolist():
             fields = table.slice(row, 1).select(["source", "position"]).to_pylist()[0]
             self.found.append((int(tokens[row]), fields["source"], fields["position"]))
         self.found = heapq.nsmallest(_LONGEST, self.found, key=lambda one: (-one[0], *one[1:]))
@@ -77,12 +81,12 @@ def _report_packed(folder: Path, manifest: Manifest, sink: Sink) -> dict[str, An
     for record in shards:
         domain = record.name.removeprefix("packed-").rpartition("-")[0]
         table = read_lineage(folder, manifest, record, _LINEAGE)
-        last = table.filter(pc.equal(table["piece"], pc.subtract(table["n_pieces"], 1)))
-        tokens = column_values(last["token_stop"], np.int64)
-        lengths[domain] += _length_classes(tokens)
-        longest.add(tokens, last)
-        rows = table.group_by("row_id").aggregate([("n_tokens", "sum")])
-        fills[domain] += _fill_classes(column_values(rows["n_tokens_sum"], np.int64), context)
+        column = {name: _int64(table[name]) for name in _LINEAGE if name != "source"}
+        last = np.flatnonzero(column["piece"] == column["n_pieces"] - 1)
+        lengths[domain] += _length_classes(column["token_stop"][last])
+        longest.add(column["token_stop"], table, last)
+        first = np.flatnonzero(np.diff(column["row_id"], prepend=-1))  # rows are in order
+        fills[domain] += _fill_classes(np.add.reduceat(column["n_tokens"], first), context)
         sink.advance(1)
     domains = {
         name: _packed_figures(counts, context)
@@ -132,7 +136,7 @@ def _report_tokens(folder: Path, manifest: Manifest, sink: Sink) -> dict[str, An
         of_domain = column_values(domains.indices, np.int32)
         for number, domain in enumerate(domains.dictionary.to_pylist()):
             lengths[domain] += _length_classes(tokens[of_domain == number])
-        longest.add(tokens, batch)
+        longest.add(tokens, batch, np.arange(len(tokens)))
         sink.advance(batch.num_rows)
     names = ("documents", "tokens", "bytes")
     return {
@@ -146,6 +150,11 @@ def _report_tokens(folder: Path, manifest: Manifest, sink: Sink) -> dict[str, An
         "lengths": _histogram(_length_names(), lengths),
         "longest": longest.tree(),
     }
+
+
+def _int64(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    values: NDArray[np.generic] = column_values(column, column.type.to_pandas_dtype())
+    return values.astype(np.int64)
 
 
 def _batches(folder: Path, shards: Iterable[FileRecord]) -> Iterator[pa.RecordBatch]:

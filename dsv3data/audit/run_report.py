@@ -43,6 +43,7 @@ def report_run(folder: Path) -> dict[str, Any]:
             "best_loss": min((record["main_loss"] for record in trained), default=None),
             "bits_per_byte": last.get("bits_per_byte"),
             "tokens_per_s": last.get("tokens_per_s"),
+            "tflop_per_s": last.get("tflop_per_s"),
         },
         "curves": {
             "loss": {

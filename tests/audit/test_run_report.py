@@ -66,6 +66,7 @@ def test_figures_and_curves(run: Path) -> None:
         "best_loss": 3.0,
         "bits_per_byte": 1.0,
         "tokens_per_s": 5000.0,
+        "tflop_per_s": None,
     }
     loss = tree["curves"]["loss"]["next token"]
     assert len(loss) == math.ceil(N_STEPS / 3)
