@@ -13,11 +13,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import platform
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +23,7 @@ from typing import Any
 
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.testing import assert_flips_found
+from measuring import machine
 
 _MEMORY = Path("/dev/shm")
 
@@ -33,7 +31,7 @@ _MEMORY = Path("/dev/shm")
 def main() -> None:
     arguments = _arguments()
     print(f"seed {arguments.seed}")
-    result: dict[str, Any] = {"machine": _machine(), "arguments": sys.argv[1:], "sets": {}}
+    result: dict[str, Any] = {"machine": machine("pyarrow"), "arguments": sys.argv[1:], "sets": {}}
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         for name, source in (("tokens", arguments.tokens), ("packed", arguments.packed)):
             copy = Path(shutil.copytree(source, Path(folder) / name))
@@ -48,18 +46,6 @@ def main() -> None:
             }
             print(json.dumps(result["sets"][name], indent=1))
     arguments.results.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def _machine() -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "commit": commit.stdout.strip(),
-    }
 
 
 def _arguments() -> argparse.Namespace:

@@ -22,10 +22,8 @@ import copy
 import functools
 import json
 import os
-import platform
 import resource
 import statistics
-import subprocess
 import sys
 import time
 import zlib
@@ -42,6 +40,7 @@ from dsv3data.loader.packed_dataset import PackedDataset
 from dsv3data.loader.prefetch import Prefetcher
 from dsv3data.loader.schedule import Domain, Mixture, WholeSet
 from dsv3data.loader.stream import SequenceStream
+from measuring import machine
 
 _BATCH = 256
 _SIMULATED_ROWS = 10**10
@@ -61,7 +60,7 @@ def main() -> None:
             rounds.setdefault(name, []).append((wall / rows, cpu / rows))
     row_bytes = 4 * dataset.context
     result = {
-        "machine": _machine(),
+        "machine": machine("numpy", "pyarrow") | {"zlib": zlib.ZLIB_RUNTIME_VERSION},
         "arguments": sys.argv[1:],
         "set": {"root": dataset.root, "rows": dataset.n_rows, "context": dataset.context},
         "rows": {name: _rates(seconds, row_bytes) for name, seconds in rounds.items()},
@@ -209,21 +208,6 @@ def _rates(seconds: list[tuple[float, float]], row_bytes: int) -> dict[str, floa
         "gb_per_s": round(row_bytes / median / 1e9, 3),
         "us_per_row_least": round(min(wall for wall, _ in seconds) * 1e6, 2),
         "cpu_us_per_row": round(statistics.median(cpu for _, cpu in seconds) * 1e6, 2),
-    }
-
-
-def _machine() -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "zlib": zlib.ZLIB_RUNTIME_VERSION,
-        "commit": commit.stdout.strip(),
     }
 
 
