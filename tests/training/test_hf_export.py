@@ -1,13 +1,14 @@
-"""A checkpoint that `transformers` reads: the same logits as ours."""
+"""A checkpoint that `transformers` reads, and that is read again: the same logits as ours."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dsv3data.contracts.errors import BadInput
 from dsv3data.generation.load import load_trained
@@ -65,6 +66,77 @@ def test_shards_and_bf16(
     kinds = {name.endswith("e_score_correction_bias"): t.dtype for name, t in tensors.items()}
     assert kinds == {True: torch.float32, False: torch.bfloat16}
     torch.testing.assert_close(their_logits(tmp_path / "hf"), our_logits(run), rtol=0.1, atol=0.02)
+
+
+# FP8, and back
+
+
+def test_fp8_has_the_published_layout(run: Path, tmp_path: Path) -> None:
+    export_model(run, tmp_path / "hf", dtype="fp8")
+    tensors = load_file(tmp_path / "hf" / "model.safetensors")
+    codes = {name for name, tensor in tensors.items() if tensor.dtype == torch.float8_e4m3fn}
+    assert codes == {name.removesuffix("_scale_inv") for name in tensors if "scale_inv" in name}
+    assert len(codes) > 20
+    assert {tensors[f"{name}_scale_inv"].dtype for name in codes} == {torch.float32}
+    assert tensors["lm_head.weight"].dtype == torch.bfloat16
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "hf")
+    assert config.quantization_config == {
+        "activation_scheme": "dynamic",
+        "fmt": "e4m3",
+        "quant_method": "fp8",
+        "weight_block_size": [128, 128],
+    }
+    theirs, ours = their_logits(tmp_path / "hf"), our_logits(tmp_path / "hf")
+    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(ours, our_logits(run), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "within"), [("fp32", 0.0), ("bf16", 0.004), ("fp8", 0.04)])
+def test_what_is_exported_is_read_again(
+    run: Path, tmp_path: Path, dtype: Literal["fp32", "bf16", "fp8"], within: float
+) -> None:
+    export_model(run, tmp_path / "hf", dtype=dtype)
+    imported = load_trained(tmp_path / "hf")
+    assert imported.checkpoint == tmp_path / "hf"
+    ours = load_trained(run).model.state_dict()
+    for name, tensor in imported.model.state_dict().items():
+        error = (tensor - ours[name]).norm() / ours[name].norm().clamp(min=1e-9)
+        assert error <= within, name
+        if dtype == "bf16" and not name.endswith("bias_E"):
+            assert torch.equal(tensor, ours[name].bfloat16().float()), name
+
+
+def test_weights_that_cannot_be_used_are_refused_by_name(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "hf"
+    export_model(run, folder)
+    file = folder / "model.safetensors"
+    whole = load_file(file)
+    name = "model.layers.1.self_attn.o_proj.weight"
+    spoiled = {
+        "1 tensors missing, 0 without a place": {k: t for k, t in whole.items() if k != name},
+        "blocks.1.attention.out.weight is [16, 4], not [16, 16]": whole
+        | {name: whole[name][:, :4].contiguous()},
+        "blocks.1.attention.out.weight holds 16 numbers that are not finite": whole
+        | {name: whole[name].index_fill(0, torch.tensor([3]), float("nan"))},
+    }
+    for what, tensors in spoiled.items():
+        save_file(tensors, file)
+        with pytest.raises(BadInput) as caught:
+            load_trained(folder)
+        assert caught.value.what.endswith(what)
+        assert what.startswith("1") is (caught.value.where == name)
+    file.write_bytes(b"cut")
+    with pytest.raises(BadInput, match=r"model.safetensors cannot be read"):
+        load_trained(folder)
+    index = {"weight_map": {name: "../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(BadInput, match="the index names a file outside of the folder"):
+        load_trained(folder)
+    with pytest.raises(BadInput, match="an exported model has no average of the weights"):
+        load_trained(folder, average=True)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(BadInput, match=r"config.json is no JSON object"):
+        load_trained(folder)
 
 
 def test_refusals(run: Path, tmp_path: Path) -> None:

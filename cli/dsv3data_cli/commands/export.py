@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option(
     "--dtype",
-    type=click.Choice(["bf16", "fp32"]),
+    type=click.Choice(["bf16", "fp32", "fp8"]),
     default="bf16",
     show_default=True,
-    help="hf-model: of the weights.",
+    help="hf-model: of the weights; fp8 is the layout of the released files.",
 )
 @click.option("--average", is_flag=True, help="hf-model: the moving average of the weights.")
 @click.option("--tokenizer", type=PATH, help="hf-model: tokenizer folder to put beside the model.")
@@ -46,7 +46,7 @@ def export(
     out: Path,
     fresh: bool,
     dry_run: bool,
-    dtype: Literal["bf16", "fp32"],
+    dtype: Literal["bf16", "fp32", "fp8"],
     average: bool,
     tokenizer: Path | None,
     output: Output,
@@ -81,7 +81,7 @@ def _export_model(
     run: Path,
     out: Path,
     fresh: bool,
-    dtype: Literal["bf16", "fp32"],
+    dtype: Literal["bf16", "fp32", "fp8"],
     average: bool,
     tokenizer: Path | None,
     output: Output,

@@ -52,7 +52,8 @@ def generate(
     output: Output,
     **given: Any,
 ) -> None:
-    """Continue --prompt with the newest checkpoint of the training run in RUN.
+    """Continue --prompt with the newest checkpoint of the training run in RUN, or with a model in
+    the names of the released weights (`export --format hf-model`).
 
     The MTP module guesses one token ahead, which saves readings and changes no token. Text of
     control tokens in the prompt stays text.
