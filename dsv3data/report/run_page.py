@@ -71,10 +71,8 @@ def _skipped_table(skipped: list[Mapping[str, Any]]) -> str:
             [
                 f"{one['step']:,}",
                 one.get("reason", ""),
-                *(
-                    _plain(one.get(name))
-                    for name in ("loss", "loss_limit", "grad_norm", "grad_norm_limit")
-                ),
+                _plain(one.get("main_loss", one.get("loss"))),
+                *(_plain(one.get(name)) for name in ("loss_limit", "grad_norm", "grad_norm_limit")),
                 ", ".join(map(str, one["row_ids"][:8])),
                 _suspects(one.get("documents", ())),
             ]

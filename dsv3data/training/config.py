@@ -81,6 +81,14 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CostConfig:
+    """What the device can do and what it costs, for reports; 0: not known."""
+
+    peak_tflop_per_s: float = 0.0  # an H100 or H800: 989 in BF16, dense
+    dollars_per_hour: float = 0.0  # V3's report reckons with 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """A checkpoint every so many steps and at the end; only the newest `keep` stay."""
 
@@ -100,6 +108,7 @@ class TrainConfig:
     spike: SpikeConfig = field(default_factory=SpikeConfig)
     data: DataConfig = field(default_factory=DataConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    cost: CostConfig = field(default_factory=CostConfig)
     steps: int = 100
     batch_rows: int = 2
     batch_start_rows: int = 0  # rows of the first batch, if batches grow; 0: they do not
@@ -140,6 +149,9 @@ class TrainConfig:
         _require(self.spike.z >= 0, "spike.z", self.spike.z, "0 (off) or more")
         _require(self.spike.window >= 4, "spike.window", self.spike.window, "at least 4")
         _require(self.data.prefetch >= 0, "data.prefetch", self.data.prefetch, "0 (off) or more")
+        for name in ("peak_tflop_per_s", "dollars_per_hour"):
+            value = getattr(self.cost, name)
+            _require(value >= 0, f"cost.{name}", value, "0 (not known) or more")
         for name in ("every", "keep"):
             value = getattr(self.checkpoint, name)
             _require(value >= 1, f"checkpoint.{name}", value, "at least 1")

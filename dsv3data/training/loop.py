@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import torch
 from dsv3data.contracts.errors import BadInput, Dsv3DataError, Stopped
 from dsv3data.contracts.meter import Meter
 from dsv3data.contracts.progress import Sink
+from dsv3data.model.accounting import flop_per_token
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.checkpoint import Progress, save_checkpoint
 from dsv3data.training.config import TrainConfig
+from dsv3data.training.cost import tflop_per_s, utilisation
 from dsv3data.training.data import Batch, Stream
 from dsv3data.training.ema import WeightAverage
 from dsv3data.training.guards import GUARDED_STEPS, check_first_steps
@@ -55,6 +58,12 @@ class Run:
     out: Path
     sink: Sink
     meter: Meter = field(default_factory=Meter)  # of this process: steps, and tokens
+
+    @cached_property
+    def flop_per_token(self) -> float:
+        """Of training, causal, the MTP module included."""
+        model = self.config.model
+        return flop_per_token(model, context=model.context, mtp=True)
 
     @property
     def checkpoints(self) -> Path:
@@ -146,6 +155,7 @@ def step_record(
         as_int64(batch.n_tokens),
         run.bytes_per_id_V,
     )
+    tokens_per_s = run.meter.rate("tokens")
     violations = [max_violation(load_E) for load_E in result.loads]
     return {
         "step": run.progress.step,
@@ -161,7 +171,8 @@ def step_record(
         "rows": len(batch.n_tokens),
         "lr": values.lr,
         "grad_norm": result.grad_norm,
-        "tokens_per_s": run.meter.rate("tokens"),
+        "tokens_per_s": tokens_per_s,
+        "tflop_per_s": tflop_per_s(tokens_per_s, run.flop_per_token),
         "data_wait_s": data_wait_s,
         "max_violation": max(violations, default=0.0),
         "max_violation_by_layer": violations,
@@ -174,10 +185,12 @@ def step_line(run: Run, record: dict[str, Any]) -> str:
 
     wait is the step's for its rows, load that of the fullest expert over the mean.
     """
+    share = utilisation(record["tflop_per_s"], run.config.cost.peak_tflop_per_s)
+    used = "" if share is None else f"MFU {share:.1%}  "
     return (
         f"step {run.progress.step}/{run.config.steps}  loss {record['main_loss']:.2f}  "
         f"bpb {record['bits_per_byte']:.2f}  lr {record['lr']:.1e}  "
-        f"tok/s {record['tokens_per_s']:,.0f}  wait {1000 * record['data_wait_s']:.1f} ms  "
+        f"tok/s {record['tokens_per_s']:,.0f}  {used}wait {1000 * record['data_wait_s']:.1f} ms  "
         f"load {record['max_violation'] + 1:.2f}  "
         f"ETA {clock(run.meter.remaining_seconds() or 0)}"
     )
@@ -192,6 +205,7 @@ def _report_skipped(run: Run, batch: Batch, result: StepResult, limits: StepLimi
             "step": run.progress.step,
             "reason": result.skipped,
             "loss": result.loss,
+            "main_loss": result.main_loss,
             "grad_norm": result.grad_norm,
             "loss_limit": limits.loss,
             "grad_norm_limit": limits.grad_norm,

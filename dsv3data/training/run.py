@@ -27,6 +27,7 @@ from dsv3data.model.init import init_weights
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.checkpoint import Progress, resume
 from dsv3data.training.config import TrainConfig
+from dsv3data.training.cost import device_hours, dollars, tflop_per_s, utilisation
 from dsv3data.training.data import Dataset, Stream
 from dsv3data.training.ema import WeightAverage
 from dsv3data.training.loop import Run, train
@@ -55,6 +56,10 @@ class TrainResult:
     bits_per_byte: float  # mean of the last ten steps
     wall_s: float  # of this process
     tokens_per_s: float  # of this process, all time included
+    tflop_per_s: float  # of this process
+    mfu: float | None  # of this process, where cost.peak_tflop_per_s is given
+    device_hours: float  # of the whole run at this process's rate
+    dollars: float | None  # of those hours, where cost.dollars_per_hour is given
     out: Path
 
 
@@ -310,6 +315,9 @@ def _bytes_per_id(dataset: Dataset, config: TrainConfig) -> torch.Tensor:
 def _summarise(run: Run, meter: Meter) -> TrainResult:
     records: list[dict[str, Any]] = run.metrics.read()
     trained = [record for record in records if record["main_loss"] is not None]
+    rate = meter.rate("tokens")
+    tflops = tflop_per_s(rate, run.flop_per_token)
+    hours = device_hours(run.progress.tokens, rate) if rate else 0.0
     best = min(trained, key=lambda record: record["main_loss"], default=None)
     return TrainResult(
         steps=run.progress.step,
@@ -320,7 +328,11 @@ def _summarise(run: Run, meter: Meter) -> TrainResult:
         best_step=best["step"] if best else 0,
         bits_per_byte=mean_of(records[-SUMMARY_STEPS:], "bits_per_byte"),
         wall_s=meter.seconds,
-        tokens_per_s=meter.rate("tokens"),
+        tokens_per_s=rate,
+        tflop_per_s=tflops,
+        mfu=utilisation(tflops, run.config.cost.peak_tflop_per_s),
+        device_hours=hours,
+        dollars=dollars(hours, run.config.cost.dollars_per_hour),
         out=run.out,
     )
 
@@ -336,5 +348,9 @@ def _nothing_trained(out: Path) -> TrainResult:
         bits_per_byte=math.nan,
         wall_s=0.0,
         tokens_per_s=0.0,
+        tflop_per_s=0.0,
+        mfu=None,
+        device_hours=0.0,
+        dollars=None,
         out=out,
     )

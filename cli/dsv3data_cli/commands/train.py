@@ -177,6 +177,12 @@ def _render(result: TrainResult) -> Any:
     made.add_row("loss, last steps", f"{result.last_loss:.3f}")
     made.add_row("bits per byte", f"{result.bits_per_byte:.3f}")
     made.add_row("tokens per second", f"{result.tokens_per_s:,.0f}")
+    made.add_row("TFLOP/s of the model", f"{result.tflop_per_s:,.3g}")
+    if result.mfu is not None:
+        made.add_row("MFU", f"{result.mfu:.1%}")
+    if result.dollars is not None:
+        made.add_row("device hours, all", f"{result.device_hours:,.2f}")
+        made.add_row("dollars, all", f"{result.dollars:,.2f}")
     made.add_row("time", duration(result.wall_s))
     made.add_row("written", str(result.out))
     return made
