@@ -8,7 +8,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -274,6 +274,24 @@ def test_memory_reaches_no_byte(
         assert np.array_equal(documents.words, other.words)
         assert documents.source.to_pylist() == other.source.to_pylist()
     assert len({sha256 for sha256, _ in found}) == len(found)
+
+
+def test_fewer_workers_than_asked_for_are_said(tiny_tokens: Path, tmp_path: Path) -> None:
+    class Notes(NullSink):
+        said: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.said.append(text)
+
+    pack_contexts(
+        tiny_tokens,
+        outs={CONTEXT: tmp_path},
+        config=PACK_CONFIG,
+        sink=Notes(),
+        workers=3,
+        memory_bytes=700 << 20,
+    )
+    assert "1 of 3 workers: --memory suffices for no more" in Notes.said
 
 
 def test_no_more_documents_are_held_than_the_buffer_takes(

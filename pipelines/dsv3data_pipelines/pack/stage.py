@@ -166,6 +166,8 @@ def pack_contexts(
         tasks = stack.enter_context(_with_documents(plans, memory_bytes, sink))
         sink.phase("pack", total=sum(task.size for task in tasks), unit="tokens")
         at_once = _at_once(tasks, workers, memory_bytes, tokens)
+        if at_once < min(workers, len(tasks)):
+            sink.note(f"{at_once} of {workers} workers: --memory suffices for no more")
         records = run_units(tasks, workers=at_once, sink=sink)
         sink.phase("publish")
         step = len(plans[0].tasks)
