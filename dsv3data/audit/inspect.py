@@ -78,18 +78,20 @@ class RowView:
         return f"{self.n_tokens:,} of {self.context:,} ids · {pieces}"
 
 
-def inspect_row(folder: Path, row: int) -> RowView:
-    """Row number `row`, counted over all shards in the order of the manifest.
+def inspect_row(folder: Path, row: int, *, by_id: bool = False) -> RowView:
+    """Row number `row`, counted over all shards in the order of the manifest, or row id `row`.
 
     Raises:
         BadInput: not a packed set, or no such row.
         IntegrityError: the row's batch or the lineage of its shard is damaged.
     """
-    return next(inspect_rows(folder, [row]))
+    packed = PackedRows(folder)
+    number = packed.number_of(row) if by_id else row
+    return _row_view(packed.row(number), packed.context, packed.vocabulary)
 
 
 def inspect_rows(folder: Path, rows: Sequence[int]) -> Iterator[RowView]:
-    """`inspect_row` for several rows of one set."""
+    """`inspect_row` for several numbers of rows of one set."""
     packed = PackedRows(folder)
     for row in rows:
         yield _row_view(packed.row(row), packed.context, packed.vocabulary)

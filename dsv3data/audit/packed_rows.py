@@ -95,6 +95,23 @@ class PackedRows:
         """Rows in all shards."""
         return self._dataset.n_rows
 
+    def number_of(self, row_id: int) -> int:
+        """Number of the row that has this id in shards, lineage and batches.
+
+        Raises:
+            BadInput: there is none.
+        """
+        try:
+            (number,) = self._dataset.numbers_of(np.array([row_id], dtype=np.int64)).tolist()
+        except IndexError as error:
+            raise BadInput(
+                f"no row has the id {row_id}",
+                where=str(self.folder),
+                effect="nothing was read",
+                fix="take an id from a batch or the lineage of this very set; --row counts from 0",
+            ) from error
+        return int(number)
+
     def row(self, row: int) -> PackedRow:
         """Row number `row`, counted over all shards in the order of the manifest.
 

@@ -97,6 +97,14 @@ class PackedTracer:
         self._document = functools.lru_cache(maxsize=4)(self._read_document)
         self.read_options = ReadOptions()
 
+    def row_of_id(self, row_id: int) -> int:
+        """Number of the row with this id.
+
+        Raises:
+            BadInput: there is none.
+        """
+        return self._rows.number_of(row_id)
+
     def trace(self, row: int, position: int) -> Trace:
         """Where id number `position` of row number `row` comes from, by rows and lineage alone.
 
@@ -161,6 +169,19 @@ class TokenTracer:
         self._document = functools.lru_cache(maxsize=1)(self._read_document)
         self.read_options = from_dict(ReadOptions, manifest.plan["tokenize"]["read"])
 
+    def row_of_id(self, row_id: int) -> int:
+        """Documents have no row ids.
+
+        Raises:
+            BadInput: always.
+        """
+        raise BadInput(
+            "a token set has documents, not rows with ids",
+            where=str(self._folder),
+            effect="nothing was read",
+            fix="give the number of a document with --row, or a packed set",
+        )
+
     def trace(self, row: int, position: int) -> Trace:
         """Where id number `position` of document number `row` comes from.
 
@@ -214,12 +235,14 @@ def trace(
     row: int,
     position: int,
     *,
+    by_id: bool = False,
     inputs: Sequence[Path | str] = (),
     options: ReadOptions | None = None,
 ) -> Trace:
     """Where an id of a packed or token set comes from; with `inputs`, checked against the source.
 
     Args:
+        by_id: `row` is a row id of a packed set.
         inputs: the files or folders that were tokenized.
         options: how they were read; for a token set, what it was made with if not given.
 
@@ -228,6 +251,8 @@ def trace(
         IntegrityError: damage in the set.
     """
     tracer = open_trace(folder)
+    if by_id:
+        row = tracer.row_of_id(row)
     found = tracer.trace(row, position)
     if not inputs or found.source is None or found.source_position is None:
         return found

@@ -26,6 +26,7 @@ _MARKS = {"prefix": "▶prefix ", "suffix": "▶suffix ", "middle": "▶middle "
 @click.command(short_help="Look at a packed row.")
 @click.argument("folder", type=PATH)
 @click.option("--row", type=click.IntRange(min=0), default=0, show_default=True, help="Which row.")
+@click.option("--row-id", type=click.IntRange(min=0), help="The row with this id, instead.")
 @click.option(
     "--width",
     type=click.IntRange(min=0),
@@ -36,7 +37,7 @@ _MARKS = {"prefix": "▶prefix ", "suffix": "▶suffix ", "middle": "▶middle "
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write a page of rows from --row on, to search in.",
+    help="Also write a page of rows from this one on, to search in.",
 )
 @click.option(
     "--rows",
@@ -47,14 +48,21 @@ _MARKS = {"prefix": "▶prefix ", "suffix": "▶suffix ", "middle": "▶middle "
 )
 @output_options
 def inspect(
-    folder: Path, row: int, width: int, html: Path | None, rows: int, output: Output
+    folder: Path,
+    row: int,
+    row_id: int | None,
+    width: int,
+    html: Path | None,
+    rows: int,
+    output: Output,
 ) -> None:
     """Show one row of the packed set in FOLDER: its documents, FIM parts, borders and padding."""
     from dsv3data.audit.inspect import inspect_row
 
-    view = inspect_row(folder, row)
+    by_id = row_id is not None
+    view = inspect_row(folder, row if row_id is None else row_id, by_id=by_id)
     if html is not None:
-        _write_page(folder, html, row, rows)
+        _write_page(folder, html, view.row, rows)
     output.result(dataclasses.asdict(view), lambda console: _render(console, view, width, html))
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Follow one token back to its source.")
 @click.argument("folder", type=PATH)
-@click.option("--row", type=click.IntRange(min=0), required=True, help="Row, or document.")
+@click.option("--row", type=click.IntRange(min=0), help="Row, or document, from 0.")
+@click.option("--row-id", type=click.IntRange(min=0), help="The row with this id, instead.")
 @click.option("--position", type=click.IntRange(min=0), required=True, help="Id in it, from 0.")
 @click.option(
     "--input",
@@ -40,7 +41,13 @@ if TYPE_CHECKING:
 @reading_options
 @output_options
 def trace(
-    folder: Path, row: int, position: int, inputs: tuple[str, ...], output: Output, **given: Any
+    folder: Path,
+    row: int | None,
+    row_id: int | None,
+    position: int,
+    inputs: tuple[str, ...],
+    output: Output,
+    **given: Any,
 ) -> None:
     """Say where one id of the packed or token set in FOLDER comes from.
 
@@ -54,7 +61,12 @@ def trace(
 
     flags = as_overrides(take(given, READING))
     options = load_config(ReadOptions, None, flags) if flags else None
-    found = run(folder, row, position, inputs=inputs, options=options)
+    if row is not None and row_id is None:
+        found = run(folder, row, position, inputs=inputs, options=options)
+    elif row is None and row_id is not None:
+        found = run(folder, row_id, position, by_id=True, inputs=inputs, options=options)
+    else:
+        raise click.UsageError("give one of --row and --row-id")
     output.result(dataclasses.asdict(found), lambda console: _render(console, found))
 
 
