@@ -150,7 +150,7 @@ def _key(
 
 
 def _domain(fields: Mapping[str, Any], source: str, options: ReadOptions) -> str:
-    if options.domains and (matching := _first_match(options.domains, source)):
+    if options.domains and (matching := _first_match(tuple(options.domains), source)):
         return matching
     named = fields.get(options.domain_key)
     return named if isinstance(named, str) and named else options.default_domain
