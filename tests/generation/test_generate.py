@@ -48,7 +48,7 @@ def made(
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 3.0])
 def test_speculation_changes_no_token(model: Transformer, temperature: float) -> None:
     guessed = accepted = 0
-    for number in range(12):
+    for number in (0, 3, 7, 11):
         prompt = torch.arange(1, 2 + number).mul(7).remainder(128).tolist()
         plain = made(model, prompt, speculative=False, temperature=temperature, seed=number)
         fast = made(model, prompt, speculative=True, temperature=temperature, seed=number)
@@ -62,14 +62,15 @@ def test_speculation_changes_no_token(model: Transformer, temperature: float) ->
 
 
 def test_it_stops_behind_the_stop_token(model: Transformer) -> None:
-    free = made(model, [3], speculative=False, temperature=2.0).ids
-    for place in range(1, 17):
-        if free[place] in free[:place]:
-            continue
-        for speculative in (False, True):
-            stop_id = free[place]
-            stopped = made(model, [3], speculative=speculative, temperature=2.0, stop_id=stop_id)
-            assert stopped.ids == free[: place + 1]
+    free = made(model, [3], speculative=False, temperature=2.0, max_tokens=9).ids
+    stops = [place for place in range(1, 9) if free[place] not in free[:place]]
+    assert len(stops) > 4
+    for place in stops:
+        # With guesses a stop may be read as a guess or behind one, hence every place.
+        options = {"temperature": 2.0, "stop_id": free[place], "max_tokens": 9}
+        assert made(model, [3], speculative=True, **options).ids == free[: place + 1]
+    plain = made(model, [3], speculative=False, **options)
+    assert plain.ids == free[: stops[-1] + 1]
 
 
 def test_tokens_are_handed_on_as_they_come(model: Transformer) -> None:
@@ -134,7 +135,7 @@ def test_an_answer_is_scored_as_the_whole_row_would(model: Transformer) -> None:
 def test_draws_follow_the_softmax() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
     config = SamplingConfig(temperature=2.0)
-    n = 20_000
+    n = 4000
     counts = Counter(draw(logits, position, config) for position in range(n))
     for token, probability in enumerate((logits / 2).softmax(-1).tolist()):
         spread = (probability * (1 - probability) / n) ** 0.5
