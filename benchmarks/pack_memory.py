@@ -22,8 +22,9 @@ from typing import Any
 from dsv3data.contracts.manifest import TOKENS
 from dsv3data.io.manifest_file import read_manifest
 
-# Limit in MiB → partition_tokens; 256 MiB is less than the engine takes, and refused.
-LIMITS = {256: 2**18, 512: 2**20, 1024: 2**24, 2048: 2**25}
+# Limit in MiB → partition_tokens. 256 MiB is less than the engine takes, and refused; 512 MiB if a
+# single document has millions of tokens.
+LIMITS = {256: 2**18, 512: 2**20, 640: 2**20, 1024: 2**24}
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ DEFAULT_MEMORY = 4 << 30
 # engine; each token of a partition, as read, split and in samples; each id of a batch of rows,
 # twice. One that waits for its workers takes less. Partitions below a quarter of a million tokens
 # would have more padding than they are worth.
-_BASE_BYTES = 440 << 20
+_BASE_BYTES = 450 << 20
 _BYTES_PER_TOKEN = 12
 _BYTES_PER_BATCH_ID = 8
 _WAITING_BYTES = 200 << 20
