@@ -22,6 +22,7 @@ from dsv3data.model.accounting import count_parameters, flop_per_token
 from dsv3data.packing.config import PackConfig
 from dsv3data.training import presets
 from dsv3data.training.config import FP8_GATE, TrainConfig
+from dsv3data.training.cost import dollars, tflop_per_s
 from dsv3data.training.schedule import Knobs, knobs, planned_tokens
 from dsv3data_tokenizer.config import TokenizerTrainConfig
 from dsv3data_tokenizer.pretokenizer import DIGITS, HAN_AND_KANA, PATTERNS
@@ -484,6 +485,20 @@ CLAIMS: tuple[Claim, ...] = (
         published=260.6,
         ours=_flop(causal=True, mtp=True),
         test="model/test_accounting.py::test_flop_per_token_meet_the_published_figures",
+    ),
+    Claim(
+        section="arXiv 2505.09343",
+        what="TFLOP/s of a GPU at 1,541.7 tokens/s",
+        published=386,
+        ours=lambda: round(tflop_per_s(1541.7, flop_per_token(_v3().model, context=4096))),
+        test="training/test_cost.py::test_published_figures",
+    ),
+    Claim(
+        section="§1",
+        what="millions of dollars for 2.788M GPU hours",
+        published=5.576,
+        ours=lambda: round((dollars(2.788e6, 2.0) or 0) / 1e6, 3),
+        test="training/test_cost.py::test_published_figures",
     ),
 )
 
