@@ -48,7 +48,7 @@ def sets(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dsv3data_pipelines.tokenize.unit._ENCODE_CHARACTERS", 8 << 10)
         patch.setattr("dsv3data_pipelines.tokenize.unit._BATCH_IDS", 4 << 10)
-        patch.setattr("dsv3data_pipelines.pack.unit._BATCH_IDS", 4 << 10)
+        patch.setattr("dsv3data_pipelines.pack.unit.BATCH_IDS", 4 << 10)
         tokens = tokenize_tiny(corpus, tiny_tokenizer, folder / "tokens", unit_bytes=64 << 10)
         packed = pack_tiny(tokens, folder / "packed")
     for name in (tokens, packed):
