@@ -42,7 +42,9 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        # Not drawn here: `init_weights` does, and on the meta device drawing imports the compiler.
+        empty_VD = torch.empty(config.vocab_size, config.d_model)
+        self.embedding = nn.Embedding.from_pretrained(empty_VD, freeze=False)  # type: ignore[no-untyped-call]
         self.blocks = nn.ModuleList(
             Block(config, dense=layer < config.n_dense_layers) for layer in range(config.n_layers)
         )
