@@ -65,7 +65,7 @@ def test_a_full_disk_stops_tokenize_and_it_continues_when_there_is_room(
 ) -> None:
     out = small_disk / "out"
     words = ["tokenize", small_corpus, "--tokenizer", tiny_tokenizer, "--out", out]
-    words += ["--unit-bytes", str(UNIT_BYTES), "--workers", "1", "--max-rejected", "1"]
+    words += ["--unit-bytes", str(UNIT_BYTES), "--workers", "1", "--engine", "huggingface"]
     ballast = fill(small_disk, leave_bytes=leave_bytes)
     full = warm.run(*words)
     _stopped_for_room(full.code, full.err, out, published(small_tokens))
@@ -218,7 +218,7 @@ def test_a_second_process_is_sent_away_and_the_first_undisturbed(
     words += ["--unit-bytes", str(UNIT_BYTES), "--workers", "1"]
     first = warm.start(*words, env=held_at("unit.after_record"))
     wait_until(lambda: is_held(first))
-    second = run_cli(*words)
+    second = warm.run(*words)
     fresh = warm.run(*words, "--fresh")
     let_go(first)
     for run in (second, fresh):

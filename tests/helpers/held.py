@@ -22,9 +22,10 @@ def held_at(name: str, visit: int = 1) -> dict[str, str]:
 
 
 def is_held(pid: int) -> bool:
-    """Whether the process holds still."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return stat.rpartition(")")[2].split()[0] == "T"
+    """Whether the process holds still. One that has ended never will: that is an error."""
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    assert state not in "ZX", f"process {pid} has ended instead of holding still"
+    return state == "T"
 
 
 def let_go(*pids: int) -> None:

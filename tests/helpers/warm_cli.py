@@ -107,6 +107,7 @@ def _serve() -> None:
     for module in _LAZY_IMPORTS:
         importlib.import_module(module)
     pa.array([0])  # imports pandas where it is installed
+    _load_kernels()
     _reply({})
     for line in sys.stdin:
         request = json.loads(line)
@@ -119,6 +120,15 @@ def _serve() -> None:
             _, status, usage = os.wait4(request["pid"], 0)
             code = os.waitstatus_to_exitcode(status)
             _reply({"code": code, "peak_bytes": usage.ru_maxrss * 1024})
+
+
+def _load_kernels() -> None:
+    """Compiled functions that children then have."""
+    from dsv3data_tokenizer.merges import train_merges
+    from dsv3data_tokenizer.word_counts import count_words, counts_of
+
+    words = count_words([b"some words, and some of these words again"])
+    train_merges(words["word"], counts_of(words["count"]), vocab_size=270)
 
 
 def _child(arguments: Sequence[str], env: Mapping[str, str], log: str) -> None:
