@@ -55,10 +55,18 @@ def report_run(folder: Path) -> dict[str, Any]:
             },
             **{
                 name: {name: _curve(steps, _of(name))}
-                for name in ("grad_norm", "lr", "balance_loss", "tokens_per_s", "data_wait_s")
+                for name in (
+                    "grad_norm",
+                    "lr",
+                    "balance_loss",
+                    "nodes_per_token",
+                    "tokens_per_s",
+                    "data_wait_s",
+                )
             },
         },
         "load": _load(steps),
+        "load_by_domain": _load_by_domain(steps),
         "skipped": _skipped(folder),
         "needle": _needle(folder),
     }
@@ -116,6 +124,27 @@ def _load(steps: Sequence[Record]) -> dict[str, Any]:
             for _, of_group in groups
         ],
     }
+
+
+def _load_by_domain(steps: Sequence[Record]) -> dict[str, Any]:
+    """Relative load [layer][expert][domain], the mean over the steps that have it."""
+    found: dict[str, list[list[list[float]]]] = {}
+    for record in steps:
+        for domain, layers in record.get("load_by_domain", {}).items():
+            found.setdefault(domain, []).append(layers)
+    domains = sorted(found)
+    means = [
+        [
+            [statistics.fmean(of_expert) for of_expert in zip(*of_layer, strict=True)]
+            for of_layer in zip(*found[domain], strict=True)
+        ]
+        for domain in domains
+    ]
+    layers = [
+        [list(of_expert) for of_expert in zip(*of_layer, strict=True)]
+        for of_layer in zip(*means, strict=True)
+    ]
+    return {"domains": domains, "layers": layers}
 
 
 def _skipped(folder: Path) -> list[Record]:

@@ -15,6 +15,7 @@ _TITLES = {
     "lr": ("Learning rate", "learning rate"),
     "balance_loss": ("Sequence-wise balance loss", "before alpha, all layers"),
     "tokens_per_s": ("Speed", "tokens per second so far"),
+    "nodes_per_token": ("Nodes of a token", "groups of experts a layer"),
     "data_wait_s": ("Waiting for data", "seconds a step"),
 }
 
@@ -32,6 +33,8 @@ def run_page(tree: Mapping[str, Any]) -> str:
         names = [f"layer {number}" for number in range(len(load["layers"][0]))]
         drawn = heatmap(load["layers"], columns=load["steps"], rows=names, x_label="step")
         sections.append(("Load of the fullest expert over the mean", drawn + paragraph(_LOAD)))
+    if tree["load_by_domain"]["layers"]:
+        sections.append(("Load of experts by domain", _load_by_domain(tree["load_by_domain"])))
     needle = tree["needle"]
     if needle is not None:
         sections.append(("Needles found", _needles(needle)))
@@ -44,7 +47,29 @@ def run_page(tree: Mapping[str, Any]) -> str:
 
 
 _SUSPECTS = 4
+_LOAD_BY_DOMAIN = (
+    "Tokens of a domain that an expert gets, over the mean of the layer's experts: 0 is clear, the "
+    "largest is full. Mean of the steps that were written out. Experts that serve one domain more "
+    "than others are specialists."
+)
 _LOAD = "1 is even. Layers with experts in order, the MTP module's last. Darker is more uneven."
+
+
+def _load_by_domain(load: Mapping[str, Any]) -> str:
+    """The first and the last layers with experts: all would be a long page."""
+    layers = load["layers"]
+    numbers = range(len(layers)) if len(layers) <= 4 else (0, 1, len(layers) - 2, len(layers) - 1)
+    parts = []
+    for number in numbers:
+        drawn = heatmap(
+            layers[number],
+            columns=list(range(len(layers[number]))),
+            rows=load["domains"],
+            x_label="expert",
+            least=0.0,
+        )
+        parts.append(paragraph(f"Layer {number}, its experts from left to right:") + drawn)
+    return "".join(parts) + paragraph(_LOAD_BY_DOMAIN)
 
 
 def _needles(needle: Mapping[str, Any]) -> str:

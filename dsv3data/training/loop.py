@@ -21,6 +21,7 @@ from dsv3data.training.cost import tflop_per_s, utilisation
 from dsv3data.training.data import Batch, Stream
 from dsv3data.training.ema import WeightAverage
 from dsv3data.training.guards import GUARDED_STEPS, check_first_steps
+from dsv3data.training.load import relative
 from dsv3data.training.loss import target_bytes
 from dsv3data.training.metrics import (
     JsonLines,
@@ -136,14 +137,31 @@ def _write_down(
     data_wait_s: float,
 ) -> None:
     record = step_record(run, batch, result, values, data_wait_s)
+    if _is_shown(run):
+        record["load_by_domain"] = load_by_domain(result, batch, run.domains)
     run.metrics.append(record)
     if run.events is not None:
         run.events.add(record)
     run.sink.advance(1, tokens=result.n_tokens)
     if result.skipped:
         _report_skipped(run, batch, result, limits)
-    elif run.progress.step % run.config.log_every == 0 or run.progress.step == run.config.steps:
+    elif _is_shown(run):
         run.sink.note(step_line(run, record))
+
+
+def _is_shown(run: Run) -> bool:
+    """Whether the step has a line for people, and the figures that are too many for each step."""
+    return run.progress.step % run.config.log_every == 0 or run.progress.step == run.config.steps
+
+
+def load_by_domain(
+    result: StepResult, batch: Batch, domains: Sequence[str]
+) -> dict[str, list[list[float]]]:
+    """Relative load of each layer's experts, of each domain in the batch."""
+    return {
+        domains[domain]: [relative(load_GE[domain]) for load_GE in result.loads_by_domain]
+        for domain in sorted(set(batch.domain_ids.tolist()))
+    }
 
 
 def step_record(
@@ -174,6 +192,7 @@ def step_record(
         "tokens_per_s": tokens_per_s,
         "tflop_per_s": tflop_per_s(tokens_per_s, run.flop_per_token),
         "data_wait_s": data_wait_s,
+        "nodes_per_token": finite_or_none(result.nodes_per_token),
         "max_violation": max(violations, default=0.0),
         "max_violation_by_layer": violations,
         "skipped": bool(result.skipped),

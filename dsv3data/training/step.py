@@ -19,6 +19,7 @@ from dsv3data.model.router import update_bias
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.data import Batch
+from dsv3data.training.load import LayerLoad, nodes_per_token
 from dsv3data.training.loss import TargetCounts, compute_losses
 from dsv3data.training.optimizer import AdamW
 from dsv3data.training.schedule import Knobs
@@ -36,6 +37,8 @@ class StepResult:
     balance_loss: float  # before alpha, summed over MoE layers
     grad_norm: float  # before clipping
     loads: tuple[Tensor, ...]  # int64 [E] per router, the MTP block's last
+    loads_by_domain: tuple[Tensor, ...]  # the same, int64 [G, E]; G up to the batch's last domain
+    nodes_per_token: float  # groups of experts that a token visits in a layer; NaN without experts
     n_tokens: int  # valid tokens of the batch
     n_targets: int
     bias_shift: float  # largest move of a router bias; gamma unless every load was even
@@ -56,6 +59,7 @@ def train_step(
     lengths_B = as_int64(batch.n_tokens)
     counts = TargetCounts.of(lengths_B)
     parts, loads, row_nats_B = _accumulate_gradients(model, batch, counts, knobs, config)
+    by_layer = [load.by_layer_E for load in loads]
     # Clips gradients only; a norm that is not finite leaves them useless, and unused.
     grad_norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip))
     loss, main_loss, mtp_loss, balance_loss = parts.tolist()
@@ -67,7 +71,7 @@ def train_step(
     bias_shift = 0.0
     if not skipped:
         optimizer.step(knobs.lr)
-        bias_shift = _update_biases(model, loads, knobs.gamma)
+        bias_shift = _update_biases(model, by_layer, knobs.gamma)
     return StepResult(
         loss=loss,
         main_loss=main_loss,
@@ -75,7 +79,9 @@ def train_step(
         mtp_loss=mtp_loss,
         balance_loss=balance_loss,
         grad_norm=grad_norm,
-        loads=tuple(loads),
+        loads=tuple(by_layer),
+        loads_by_domain=tuple(load.by_domain_GE for load in loads),
+        nodes_per_token=nodes_per_token(loads),
         n_tokens=int(lengths_B.sum()),
         n_targets=counts.main,
         bias_shift=bias_shift,
@@ -85,16 +91,17 @@ def train_step(
 
 def _accumulate_gradients(
     model: Transformer, batch: Batch, counts: TargetCounts, knobs: Knobs, config: TrainConfig
-) -> tuple[Tensor, list[Tensor], Tensor]:
+) -> tuple[Tensor, list[LayerLoad], Tensor]:
     """Forward and backward of every micro-batch.
 
-    Returns the batch's (total, main, MTP, balance) loss, fp64 [4], each router's load, int64, and
-    the nats of each row [B].
+    Returns the batch's (total, main, MTP, balance) loss, fp64 [4], each router's load, and the nats
+    of each row [B].
     """
     row_nats = []
     device = model.head.weight.device
     parts = torch.zeros(4, dtype=torch.float64, device=device)
-    loads = [torch.zeros_like(router.bias_E, dtype=torch.int64) for router in model.routers()]
+    n_domains = int(batch.domain_ids.max()) + 1
+    loads = [LayerLoad(model.config, n_domains, device) for _ in model.routers()]
     for micro in micro_batches(batch, config, device):
         output = model(micro.ids_BT, micro.valid_BT, micro.documents_BT)
         losses = compute_losses(
@@ -109,8 +116,8 @@ def _accumulate_gradients(
         losses.total.backward()  # type: ignore[no-untyped-call]
         parts += torch.stack((losses.total.detach(), losses.main, losses.mtp, losses.balance))
         row_nats.append(losses.main_nats_B)
-        for load_E, routing in zip(loads, output.routings, strict=True):
-            load_E += routing.load_E
+        for load, routing in zip(loads, output.routings, strict=True):
+            load.add(routing, micro.valid_BT, micro.domains_B)
     return parts.cpu(), loads, torch.cat(row_nats).cpu()
 
 
@@ -142,6 +149,7 @@ class MicroBatch:
     ids_BT: Tensor  # int64
     lengths_B: Tensor  # int64: ids that are no padding
     valid_BT: Tensor  # bool: the same
+    domains_B: Tensor  # int64
     documents_BT: Tensor | None  # equal numbers may see one another; None: all may
 
 
@@ -160,5 +168,6 @@ def micro_batches(batch: Batch, config: TrainConfig, device: torch.device) -> It
             ids_BT=ids_BT,
             lengths_B=lengths_B,
             valid_BT=torch.arange(ids_BT.shape[1], device=device) < lengths_B[:, None],
+            domains_B=as_int64(batch.domain_ids[rows]).to(device),
             documents_BT=documents_BT,
         )

@@ -20,6 +20,7 @@ _TAGS = {
     "grad_norm": "step/gradient norm",
     "lr": "step/learning rate",
     "rows": "step/rows",
+    "nodes_per_token": "experts/nodes per token",
     "max_violation": "experts/worst violation of balance",
     "tokens_per_s": "speed/tokens per second",
     "data_wait_s": "speed/seconds waiting for data",

@@ -15,6 +15,7 @@ from dsv3data.contracts.progress import NullSink
 from dsv3data.report.run_page import run_page
 
 N_STEPS = 1001
+LOAD = {"web": [[0.5, 1.5], [1.0, 1.0]], "<code>": [[1.5, 0.5], [0.0, 2.0]]}
 
 
 def step(number: int) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def step(number: int) -> dict[str, Any]:
         "data_wait_s": 0.0,
         "max_violation_by_layer": [0.5, number / N_STEPS],
         "skipped": number == 500,
+        **({"load_by_domain": LOAD} if number % 500 == 0 else {}),
     }
 
 
@@ -76,6 +78,8 @@ def test_figures_and_curves(run: Path) -> None:
     assert set(tree["curves"]["loss_by_domain"]) == {"web", "<code>"}
     assert len(tree["load"]["layers"]) == len(tree["load"]["steps"]) == math.ceil(N_STEPS / 13)
     assert tree["load"]["layers"][0] == [1.5, pytest.approx(1 + 7 / N_STEPS)]
+    assert tree["load_by_domain"]["domains"] == ["<code>", "web"]
+    assert tree["load_by_domain"]["layers"] == [[[1.5, 0.5], [0.5, 1.5]], [[0.0, 1.0], [2.0, 1.0]]]
     assert tree["skipped"][0]["row_ids"] == [3, 4]
     json.dumps(tree)
 
@@ -87,7 +91,8 @@ def test_the_page(run: Path) -> None:
     assert "&lt;web&gt;.jsonl at 4 and 2 more" in page
     assert "at 0" not in page
     assert "<code>" not in page.replace("&lt;code&gt;", "")
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 10
+    assert "&lt;code&gt;, expert 1: 2.00" in page
     assert "https:" not in page
 
 
