@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,11 +105,19 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def eight_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of eight steps, to be copied."""
+    out = tmp_path_factory.mktemp("eight")
+    train_tiny(out, steps=8)
+    return out
+
+
 @pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_newest_checkpoint_is_passed_over_loudly(
-    damage: Callable[[Path], object], message: str, tmp_path: Path
+    damage: Callable[[Path], object], message: str, eight_steps: Path, tmp_path: Path
 ) -> None:
-    train_tiny(tmp_path, steps=8)
+    shutil.copytree(eight_steps, tmp_path, dirs_exist_ok=True)
     reference = losses(tmp_path)
     damage(newest(tmp_path))
     with pytest.raises(IntegrityError) as caught:
@@ -126,8 +135,10 @@ def test_a_damaged_newest_checkpoint_is_passed_over_loudly(
     verify_checkpoint(newest(tmp_path))
 
 
-def test_nothing_starts_over_silently_when_all_are_damaged(tmp_path: Path) -> None:
-    train_tiny(tmp_path, steps=8)
+def test_nothing_starts_over_silently_when_all_are_damaged(
+    eight_steps: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(eight_steps, tmp_path, dirs_exist_ok=True)
     for path in list_checkpoints(tmp_path / "checkpoints"):
         flip(path / "model.safetensors")
     with pytest.raises(IntegrityError) as caught:

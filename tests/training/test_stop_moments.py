@@ -25,9 +25,23 @@ MOMENTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unbroken run."""
+    out = tmp_path_factory.mktemp("whole")
+    train_tiny(out)
+    return out
+
+
 @pytest.mark.parametrize(("module", "name", "call", "step"), MOMENTS.values(), ids=MOMENTS.keys())
 def test_whatever_it_interrupts_the_run_continues_as_if_unbroken(
-    module: Any, name: str, call: int, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: Any,
+    name: str,
+    call: int,
+    step: int,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     signal_at_call(monkeypatch, module, name, call)
     with pytest.raises(Stopped) as caught:
@@ -40,10 +54,9 @@ def test_whatever_it_interrupts_the_run_continues_as_if_unbroken(
     assert newest == ([step] if step else [])
 
     train_tiny(tmp_path / "out")
-    train_tiny(tmp_path / "whole")
     ours, theirs = (
-        list_checkpoints(tmp_path / name / "checkpoints")[0] / "model.safetensors"
-        for name in ("out", "whole")
+        list_checkpoints(out / "checkpoints")[0] / "model.safetensors"
+        for out in (tmp_path / "out", whole)
     )
     assert ours.read_bytes() == theirs.read_bytes()
 
