@@ -9,6 +9,7 @@ not depend on the size of the buffer.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import shutil
 import zlib
@@ -103,7 +104,7 @@ def scattered(
     with environment_faults(folder):
         folder.mkdir(parents=True)
     try:
-        yield group(
+        shares = group(
             _watched(token_batches(tokens, manifest), sink),
             vocabulary,
             partitions=partitions,
@@ -114,6 +115,8 @@ def scattered(
                 int((memory_bytes - _BASE_BYTES) / _BYTES_PER_BUFFERED), _LEAST_BUFFER
             ),
         )
+        _give_back_memory()
+        yield shares
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -141,6 +144,16 @@ def group(
             buffer.flush()
     buffer.flush()
     return {unit: open_share.closed() for unit, open_share in enumerate(buffer.shares)}
+
+
+def _give_back_memory() -> None:
+    """Return what was freed to the system, where the C library can: packing needs it next.
+
+    Without this the process keeps as much as the buffer held.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _watched(batches: Iterable[TokenBatch], sink: Sink) -> Iterator[TokenBatch]:
