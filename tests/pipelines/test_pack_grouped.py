@@ -41,6 +41,7 @@ def slices_of(tokens: Path, known: Known, unit: int, out: Path) -> tuple[Slice, 
         unit=unit,
         exclusions=Exclusions(),
         out=out,
+        documents="ab" * 32,
     )
 
 
@@ -86,13 +87,13 @@ def test_the_first_of_two_tasks_wins(
 ) -> None:
     """Another task publishes a shard while this one groups it."""
     first = slices_of(tiny_tokens, of_tokens, 0, tmp_path / "first")
-    done = tmp_path / "first" / WORK_FOLDER / "documents-grouped"
+    done = tmp_path / "first" / WORK_FOLDER / f"documents-grouped-{'ab' * 8}"
     others = 0
 
     def overtaken(tokens: Path, manifest: Manifest, record: FileRecord) -> Iterator[TokenBatch]:
         nonlocal others
         yield from shard_batches(tokens, manifest, record)
-        target = tmp_path / "second" / WORK_FOLDER / "documents-grouped" / record.name
+        target = tmp_path / "second" / WORK_FOLDER / f"documents-grouped-{'ab' * 8}" / record.name
         (done / record.name).rename(target)
         others += 1
 

@@ -28,7 +28,7 @@ from dsv3data_pipelines.pack.scatter import Slice, group
 
 # Documents held before they are written; shapes no byte that is kept.
 _BUFFER_BYTES = 256 << 20
-_FOLDER = "documents-grouped"
+_FOLDER = "documents-grouped-"
 _SLICES_NAME = "slices.json"
 
 
@@ -41,15 +41,19 @@ def grouped_slices(
     unit: int,
     exclusions: Exclusions,
     out: Path,
+    documents: str,
 ) -> tuple[Slice, ...]:
     """Where the documents of a unit are, in the order of the token shards, once all are grouped.
+
+    Args:
+        documents: hash of the token set and of what stays out; others have files of their own.
 
     Raises:
         IntegrityError: a shard is damaged, of other columns or of another tokenizer, or an id is
             none of the tokenizer's or a control id.
         EnvironmentFault: no room for the working files, which are as large as the token set.
     """
-    folder = out / WORK_FOLDER / _FOLDER
+    folder = out / WORK_FOLDER / f"{_FOLDER}{documents[:16]}"
     make_folder(folder)
     for record in _in_own_order(manifest.shards(), unit):
         if not (folder / record.name).is_dir():
@@ -65,7 +69,8 @@ def grouped_slices(
 
 def remove_grouped(out: Path) -> None:
     """The working files, when all units are done."""
-    shutil.rmtree(out / WORK_FOLDER / _FOLDER, ignore_errors=True)
+    for folder in (out / WORK_FOLDER).glob(f"{_FOLDER}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _in_own_order(records: Sequence[FileRecord], unit: int) -> list[FileRecord]:

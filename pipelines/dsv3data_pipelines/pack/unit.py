@@ -111,6 +111,7 @@ class PackUnit:
                 unit=self.number,
                 exclusions=self.exclusions,
                 out=self.out,
+                documents=self.input,
             )
             return read_slices(slices)
         return gather_documents(
