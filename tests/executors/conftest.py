@@ -1,4 +1,4 @@
-"""A corpus of some megabytes, and what one machine makes of it."""
+"""A corpus of a megabyte, and what one machine makes of it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from dsv3data.packing.config import PackConfig
 from run_cli import run_cli
 from tiny_data import pack_tiny, tokenize_tiny
 
-MEGABYTES = 3
-UNIT_BYTES = 1 << 18
+FILES = 3
+FILE_BYTES = 350_000
+UNIT_BYTES = 80_000
 
 
 @pytest.fixture(scope="session")
 def python_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python's own library as JSONL, three files."""
+    """Modules of Python's own library as JSONL, three files."""
     folder = tmp_path_factory.mktemp("python") / "corpus of python"  # paths may have spaces
     folder.mkdir()
     sources = iter(sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")))
-    for number in range(MEGABYTES):
+    for number in range(FILES):
         with (folder / f"part-{number}.jsonl").open("w", encoding="utf-8") as file:
-            while file.tell() < 1 << 20:
+            while file.tell() < FILE_BYTES:
                 text = next(sources).read_text(encoding="utf-8")
                 file.write(json.dumps({"text": text, "domain": f"part{number}"}) + "\n")
     return folder
@@ -46,7 +47,7 @@ def tokenize_words(python_corpus: Path, tiny_tokenizer: Path) -> list[str | Path
 @pytest.fixture(scope="session")
 def pack_words() -> list[str | Path]:
     """Options of pack: several partitions for each of three domains."""
-    return ["--context", "256", "--set", "partition_tokens=200000"]
+    return ["--context", "256", "--set", "partition_tokens=70000"]
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +60,7 @@ def local_tokens(python_corpus: Path, tiny_tokenizer: Path) -> Path:
 @pytest.fixture(scope="session")
 def local_packed(local_tokens: Path) -> Path:
     """The packed set of one machine."""
-    config = PackConfig(context=256, partition_tokens=200_000)
+    config = PackConfig(context=256, partition_tokens=70_000)
     return pack_tiny(local_tokens, local_tokens.parent / "packed", config=config)
 
 
@@ -69,7 +70,7 @@ def count_words(python_corpus: Path) -> list[str | Path]:
     is measured first."""
     sample = 'sample.weights=["part0=0.5", "part1=0.25", "part2=0.25"]'
     words = ["tokenizer", "count", python_corpus, "--memory", "1G"]
-    return [*words, "--set", "unit_bytes=500000", "--set", sample]
+    return [*words, "--set", "unit_bytes=200000", "--set", sample]
 
 
 @pytest.fixture(scope="session")
