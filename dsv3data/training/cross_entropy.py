@@ -2,8 +2,8 @@
 
 Legend: N positions that have a target, D model width, V vocabulary rows, c positions of a chunk.
 At 17,280 rows the head is most of a small model's step; logits for 2,048 positions would take
-141 MB and a second pass. Measured for that size, forward and backward: 266 ms, against 413 ms for
-`head_cross_entropy_reference`.
+141 MB and a second pass. Processor time for that size on one thread, forward and backward: 0.52 s,
+three quarters of it in products, against 0.93 s for `head_cross_entropy_reference`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK = 256
+# Nats up to which a loss may be the logarithm of its share: fp32 has no normal number below 2^-126,
+# or 87 nats. Losses beyond, of a model gone wrong, are made again from the logits.
+EXACT_BELOW = 80.0
 GPU_CHUNK = 4096  # a GPU wants larger products; 2 GiB of logits at 129,280 rows
 
 
@@ -65,6 +68,9 @@ class _HeadCrossEntropy(torch.autograd.Function):
                 grad_logits = grad_logits.to(hidden_ND.dtype)
                 torch.mm(grad_logits, head_low_VD, out=grad_hidden_ND[chunk])
                 _add_product(grad_head_VD, grad_logits.T, hidden_cD)
+        for places in torch.split(torch.nonzero(nll_N > EXACT_BELOW).squeeze(1), step):
+            logits = F.linear(hidden_ND[places], head_low_VD).to(wide)
+            nll_N[places] = F.cross_entropy(logits, targets_N[places], reduction="none")
         ctx.save_for_backward(grad_hidden_ND, grad_head_VD)
         ctx.mark_non_differentiable(nll_N)
         return nll_N.sum(), nll_N
@@ -85,14 +91,12 @@ def _add_product(total_VD: Tensor, left_Vc: Tensor, right_cD: Tensor) -> None:
 
 
 def _nll_and_logit_gradient(logits_cV: Tensor, targets_c: Tensor) -> tuple[Tensor, Tensor]:
-    """Per-position loss, and softmax - one_hot in the logits' memory.
+    """Per-position loss (see `EXACT_BELOW`), and softmax - one_hot in the logits' memory.
 
-    Softmax as one operation passes over a row while it is in the cache. The largest share is 1 by
-    the sum that all were divided by, hence log sum exp = largest logit - log(largest share).
+    Softmax as one operation passes over a row while it is in the cache.
     """
     targets_c1 = targets_c[:, None]
-    peak_c1, logit_c1 = logits_cV.amax(dim=-1, keepdim=True), logits_cV.gather(-1, targets_c1)
     share_cV = torch.softmax(logits_cV, dim=-1, out=logits_cV)
-    nll_c1 = peak_c1 - share_cV.amax(dim=-1, keepdim=True).log() - logit_c1
+    nll_c1 = -share_cV.gather(-1, targets_c1).log()
     share_cV.scatter_add_(-1, targets_c1, torch.full_like(nll_c1, -1))
     return nll_c1.squeeze(-1), share_cV

@@ -51,6 +51,15 @@ def test_huge_logits_stay_finite_and_nan_is_passed_on() -> None:
     assert math.isnan(head_cross_entropy(torch.tensor([[math.nan, 0, 0, 0]]), head, targets)[0])
 
 
+def test_losses_whose_share_no_number_holds_are_exact() -> None:
+    hidden = torch.tensor([[200.0, 0, 0], [85.0, 0, 0], [3.0, 0, 0], [90.0, 0, 0]])
+    head, targets = torch.eye(3), torch.tensor([1, 2, 1, 0])
+    _, fast = head_cross_entropy(hidden, head, targets)
+    _, slow = head_cross_entropy_reference(hidden, head, targets)
+    assert fast[0] == 200
+    torch.testing.assert_close(fast, slow, rtol=1e-6, atol=1e-6)
+
+
 def test_losses_equal_their_definitions() -> None:
     model = random_model(small_config(mtp_depth=1))
     output = model(IDS, VALID)
