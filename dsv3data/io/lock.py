@@ -22,6 +22,7 @@ from dsv3data.contracts.errors import EnvironmentFault
 from dsv3data.io.atomic import environment_faults, make_folder
 
 LOCK_NAME = ".lock"
+_LOOK_SECONDS = 0.05
 
 
 class OutputLock:
@@ -86,6 +87,17 @@ class SharedOutputLock(OutputLock):
     """
 
     _mode = fcntl.LOCK_SH
+
+
+def wait_until_free(folder: Path, *, seconds: float) -> None:
+    """Return when nobody holds an output folder any more, at the latest after so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with OutputLock(folder):
+                return
+        except EnvironmentFault:
+            time.sleep(_LOOK_SECONDS)
 
 
 def _self_description() -> str:

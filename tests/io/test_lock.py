@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from dsv3data.contracts.errors import EnvironmentFault
-from dsv3data.io.lock import OutputLock
+from dsv3data.io.lock import OutputLock, SharedOutputLock, wait_until_free
 
 
 def test_a_second_writer_is_told_who_is_there(tmp_path: Path) -> None:
@@ -42,3 +43,15 @@ def test_a_file_system_without_locks_is_named(
     with pytest.raises(EnvironmentFault, match="has no locks") as caught:
         OutputLock(tmp_path).__enter__()
     assert "the file system of the output folder has no locks (flock)" in caught.value.what
+
+
+def test_waiting_for_others_to_go(tmp_path: Path) -> None:
+    other = SharedOutputLock(tmp_path)
+    other.__enter__()
+    wait_until_free(tmp_path, seconds=0.01)
+    with pytest.raises(EnvironmentFault, match="in use by pid"):
+        OutputLock(tmp_path).__enter__()
+    threading.Timer(0.1, other.__exit__, (None, None, None)).start()
+    wait_until_free(tmp_path, seconds=60)
+    with OutputLock(tmp_path):
+        pass

@@ -16,6 +16,7 @@ from datatrove.executor import RayPipelineExecutor
 from ray.exceptions import RayError
 
 from dsv3data.contracts.errors import BadConfig, Dsv3DataError, EnvironmentFault
+from dsv3data.io.lock import wait_until_free
 from dsv3data.stages.shared_run import SharedRun
 from dsv3data.stages.stage import Stage
 from dsv3data.stages.units import stop_on_signals
@@ -23,6 +24,7 @@ from dsv3data_pipelines.executors.steps import DoShare
 
 _OPTIONS = ("num_cpus", "num_gpus", "memory", "max_retries")
 _LOOK_SECONDS = 0.5
+_END_SECONDS = 60.0
 
 
 def run_tasks(
@@ -61,6 +63,7 @@ def run_tasks(
             _connect()
         try:
             _run_all(executor, tasks, at_once or tasks, numbers, look)
+            wait_until_free(run.out, seconds=_END_SECONDS)  # cancelled tasks need a moment to die
         finally:
             if ours:
                 ray.shutdown()
