@@ -13,16 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +33,7 @@ from dsv3data.training.optimizer import AdamW
 from dsv3data.training.schedule import knobs
 from dsv3data.training.spikes import NO_LIMITS
 from dsv3data.training.step import train_step
+from measuring import machine
 
 # Wall time, and processor time of all threads: the latter says more on a machine that is shared.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -70,7 +67,7 @@ def main() -> None:
                 seconds[clock][name].append(now() - started[clock])
     tokens = arguments.rows * arguments.context
     result = {
-        "machine": _machine(arguments.threads),
+        "machine": machine("torch", "transformers") | {"threads": arguments.threads},
         "arguments": sys.argv[1:],
         "tokens_per_step": tokens,
         "step_s": {
@@ -139,19 +136,6 @@ def _theirs(config: TrainConfig, batch: Batch) -> Callable[[], None]:
         optimizer.step()
 
     return step
-
-
-def _machine(threads: int) -> dict[str, Any]:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "commit": commit,
-    }
 
 
 def _arguments() -> argparse.Namespace:
