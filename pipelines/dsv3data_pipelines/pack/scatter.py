@@ -104,7 +104,7 @@ def scattered(
     with environment_faults(folder):
         folder.mkdir(parents=True)
     try:
-        shares = group(
+        yield group(
             _watched(token_batches(tokens, manifest), sink),
             vocabulary,
             partitions=partitions,
@@ -115,8 +115,6 @@ def scattered(
                 int((memory_bytes - _BASE_BYTES) / _BYTES_PER_BUFFERED), _LEAST_BUFFER
             ),
         )
-        _give_back_memory()
-        yield shares
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -147,9 +145,9 @@ def group(
 
 
 def _give_back_memory() -> None:
-    """Return what was freed to the system, where the C library can: packing needs it next.
+    """Return what was freed to the system, where the C library can.
 
-    Without this the process keeps as much as the buffer held.
+    Without this the process keeps about as much as the buffer held, and packing needs it next.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -285,6 +283,7 @@ class _Buffer:
                 self.shares[unit].slices.append(made)
         self._files += 1
         self.size = 0
+        _give_back_memory()
 
 
 def _grouped(
