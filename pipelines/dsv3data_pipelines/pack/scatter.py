@@ -9,7 +9,6 @@ not depend on the size of the buffer.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import shutil
 import zlib
@@ -44,6 +43,7 @@ from dsv3data_pipelines.pack.batches import (
 )
 from dsv3data_pipelines.pack.documents import Documents, documents_of
 from dsv3data_pipelines.pack.exclude import Exclusions
+from dsv3data_pipelines.pack.memory import give_back_memory
 from dsv3data_pipelines.pack.partitions import Partitions
 
 # What is in memory beside the buffer, measured (benchmarks/pack_memory.py): the process, a batch of
@@ -142,16 +142,6 @@ def group(
             buffer.flush()
     buffer.flush()
     return {unit: open_share.closed() for unit, open_share in enumerate(buffer.shares)}
-
-
-def _give_back_memory() -> None:
-    """Return what was freed to the system, where the C library can.
-
-    Without this the process keeps about as much as the buffer held, and packing needs it next.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _watched(batches: Iterable[TokenBatch], sink: Sink) -> Iterator[TokenBatch]:
@@ -283,7 +273,7 @@ class _Buffer:
                 self.shares[unit].slices.append(made)
         self._files += 1
         self.size = 0
-        _give_back_memory()
+        give_back_memory()
 
 
 def _grouped(

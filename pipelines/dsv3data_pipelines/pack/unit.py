@@ -35,6 +35,7 @@ from dsv3data.packing.rows import Rows, build_rows
 from dsv3data_pipelines.pack.documents import Documents, gather_documents
 from dsv3data_pipelines.pack.exclude import Exclusions
 from dsv3data_pipelines.pack.grouped import grouped_slices
+from dsv3data_pipelines.pack.memory import give_back_memory
 from dsv3data_pipelines.pack.partitions import Partitions
 from dsv3data_pipelines.pack.pieces import Pieces, make_pieces
 from dsv3data_pipelines.pack.scatter import Share, read_slices
@@ -87,6 +88,12 @@ class PackUnit:
         return dataclasses.replace(self, share=at_hand, input=share.sha256, size=share.tokens)
 
     def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
+        try:
+            return self._run(sink)
+        finally:
+            give_back_memory()
+
+    def _run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
         manifest, vocabulary, codec = _engine(self.tokens, self.tokens_root, sink.note)
         documents = self._documents(manifest, vocabulary)
         if not len(documents):
