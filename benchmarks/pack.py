@@ -1,9 +1,8 @@
 """Packing against what others do, on the documents of a token set; end-to-end speed of `pack`.
 
-    python -P benchmarks/pack.py TOKENS --out benchmarks/results/pack.json
+    python benchmarks/pack.py TOKENS --out benchmarks/results/pack.json
 
-(-P, because another file here has the name of a module that pandas imports.) Less than six minutes
-for a set of 450 MB.
+Less than six minutes for a set of 450 MB.
 
 `packers`: who stands where, from lengths alone (end-of-sentence counted), for all documents:
 - `segment-tree`: best-fit-decreasing with a segment tree over remaining room, one document at a
@@ -21,14 +20,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
 import importlib.util
 import json
 import os
-import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -50,6 +46,7 @@ from dsv3data.packing.order import arrange, packing_words
 from dsv3data.packing.rows import PieceIds, build_rows
 from dsv3data_pipelines.pack import forecast, pack
 from dsv3data_pipelines.pack.batches import batch_ids, batch_lengths, unchecked_batches
+from measuring import machine
 
 EOS, PAD = 1, 2
 
@@ -72,9 +69,7 @@ def main() -> None:
     ids = np.concatenate([batch_ids(batch) for batch in batches])
     result = {
         "command": " ".join(sys.argv),
-        "commit": _commit(),
-        "machine": f"{platform.machine()}, {platform.processor() or platform.platform()}",
-        "versions": _versions(),
+        "machine": machine("numpy", "pyarrow", "datasets", "trl", "ai2-olmo-core"),
         "documents": len(lengths),
         "tokens": int(lengths.sum()),
         "plan_seconds_1e9_documents": _plan_seconds(given.repeat),
@@ -325,17 +320,6 @@ def _cpu_seconds() -> float:
     return used.user + used.system
 
 
-def _versions() -> dict[str, str]:
-    packages = ("numpy", "pyarrow", "datasets", "trl", "ai2-olmo-core")
-    found = {"python": platform.python_version()}
-    for name in packages:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
 def _seconds(run: Callable[[], object], repeat: int) -> float:
     found = []
     for _ in range(repeat):
@@ -343,11 +327,6 @@ def _seconds(run: Callable[[], object], repeat: int) -> float:
         run()
         found.append(time.perf_counter() - started)
     return statistics.median(found)
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Peak memory of `pack` against --memory, for one token set and for larger ones.
 
-    python -P benchmarks/pack_memory.py TOKENS [LARGER…] --out benchmarks/results/pack-memory.json
+    python benchmarks/pack_memory.py TOKENS [LARGER…] --out benchmarks/results/pack-memory.json
 
 For each limit the partitions are about the largest that `pack` accepts. The peak is the highest
 resident set of the process, as the kernel gives it at its end; pages of mapped files count.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 from dsv3data.contracts.manifest import TOKENS
 from dsv3data.io.manifest_file import read_manifest
+from measuring import machine
 
 # Limit in MiB → partition_tokens. 256 MiB is less than the engine takes, and refused; 512 MiB if a
 # single document has millions of tokens.
@@ -36,9 +36,7 @@ def main() -> None:
     given = parser.parse_args()
     result = {
         "command": " ".join(sys.argv),
-        "commit": _commit(),
-        "machine": f"{platform.machine()}, {platform.processor() or platform.platform()}",
-        "python": platform.python_version(),
+        "machine": machine(),
         "runs": [
             _run(tokens, limit, given.scratch) for limit in given.limits for tokens in given.tokens
         ],
@@ -73,11 +71,6 @@ def _run(tokens: Path, limit: int, scratch: Path) -> dict[str, Any]:
             found["peak_mib"] = usage.ru_maxrss >> 10
     shutil.rmtree(folder)
     return found
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":
