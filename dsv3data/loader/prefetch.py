@@ -66,6 +66,8 @@ class Prefetcher:
 
         With another `n` than before, what was read ahead is thrown away.
         """
+        if self._stop.is_set():
+            raise ValueError("next batch of a closed prefetcher; `restore` opens it again")
         if n is not None and n != self._n:
             check_share(n, self._rank, self._world)
             self._n = n

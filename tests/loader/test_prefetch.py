@@ -135,3 +135,8 @@ def test_closing_ends_the_thread(folder: Path) -> None:
     ahead.close()
     ahead.close()
     assert threading.active_count() == before
+    with pytest.raises(ValueError, match="next batch of a closed prefetcher"):
+        ahead.next()
+    ahead.restore(ahead.state())
+    assert len(ahead.next().row_ids) == 3
+    ahead.close()
