@@ -66,6 +66,7 @@ def test_json_is_the_whole_tree(cli: Cli, tiny_tokenizer: Path, tiny_corpus: Pat
         "growth",
         "vocabulary",
         "worst_documents",
+        "junk",
     ]
     assert all(row["bytes"] <= 20_000 for row in tree["sample"]["domains"].values())
     quiet = cli(tiny_tokenizer, tiny_corpus, "--json", "--quiet", "--sample-mb", "0.02")
