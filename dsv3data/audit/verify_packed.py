@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import lineage_schema, packed_schema
 from dsv3data.encoding.debias import debias_table
 from dsv3data.encoding.vocabulary import Vocabulary
+from dsv3data.io.checksums import crc32
 from dsv3data.io.columns import column_values, key_bytes, list_lengths
 from dsv3data.io.shards import ShardReader
 from dsv3data.packing.fim import FLAGS, PLAIN, parse_fim
@@ -135,7 +135,7 @@ def _verify_batch(
     place: str,
 ) -> _Slots:
     rows = column_values(batch.column("input_ids").flatten(), np.int32).reshape(-1, context)
-    sums = np.array([zlib.crc32(row.data) for row in rows], dtype=np.uint32)
+    sums = np.array([crc32(row.data) for row in rows], dtype=np.uint32)
     wrong = np.flatnonzero(sums != column_values(batch.column("crc32"), np.uint32))
     if len(wrong):
         fail(f"row {wrong[0]} does not match its checksum", path, place)

@@ -16,6 +16,7 @@ from dsv3data.contracts.manifest import (
     manifest_from_tree,
 )
 from dsv3data.io.atomic import write_atomic
+from dsv3data.io.checksums import crc32
 from dsv3data.io.sealed import read_sealed, seal
 
 REBUILD = "run the command that made this folder again: it rebuilds only what is damaged"
@@ -180,12 +181,11 @@ def check_no_strangers(folder: Path, manifest: Manifest) -> None:
 
 def _damaged_part(path: Path, record: FileRecord) -> str:
     """Name the first damaged segment of a shard, for people."""
-    import zlib
 
     with path.open("rb") as file:
         for number, segment in enumerate(record.segments):
             file.seek(segment.offset)
-            if zlib.crc32(file.read(segment.size)) != segment.crc32:
+            if crc32(file.read(segment.size)) != segment.crc32:
                 if number == 0:
                     return " (damage in the schema)"
                 if segment.rows == 0:

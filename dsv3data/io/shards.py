@@ -8,7 +8,6 @@ so every segment's CRC-32, and the file's size and SHA-256, are in the manifest.
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow as pa
 from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.manifest import FileRecord, Segment
 from dsv3data.io.atomic import atomic_writer
+from dsv3data.io.checksums import crc32
 from dsv3data.io.manifest_file import REBUILD, check_size
 
 _END_MARK = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # continuation marker and a zero length
@@ -58,7 +58,7 @@ class ShardWriter:
         segment = Segment(
             offset=self.size,
             size=view.nbytes,
-            crc32=zlib.crc32(view),
+            crc32=crc32(view),
             rows=rows,
             buffers=buffers or {},
         )
@@ -132,7 +132,7 @@ class ShardReader:
         segment = self.record.segments[number]
         self._map.seek(segment.offset)
         buffer = self._map.read_buffer(segment.size)  # a view of the map, not a copy
-        if buffer.size != segment.size or zlib.crc32(buffer) != segment.crc32:
+        if buffer.size != segment.size or crc32(buffer) != segment.crc32:
             raise IntegrityError(
                 f"{self._describe(number)} does not match its checksum",
                 where=f"{self.path}, bytes {segment.offset:,} to {segment.offset + segment.size:,}",

@@ -13,7 +13,6 @@ import functools
 import itertools
 import os
 import threading
-import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.manifest import PACKED, TOKENIZER_NAME, FileRecord, Manifest, Segment
 from dsv3data.contracts.schemas import packed_schema
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
+from dsv3data.io.checksums import crc32
 from dsv3data.io.columns import column_values
 from dsv3data.io.manifest_file import REBUILD, read_manifest
 from dsv3data.io.shards import ShardReader
@@ -282,7 +282,7 @@ class PackedDataset:
             done = os.preadv(file, [memory], index.ids_offset + row * row_bytes)
             if done != row_bytes:
                 raise _cut(row_bytes - done, self._place(shard, number))
-            read.crcs[place] = zlib.crc32(memory)
+            read.crcs[place] = crc32(memory)
             read.piece_lengths[place] = index.piece_lengths[start:stop]
 
     def _check_rows(self, read: _Read, numbers: NDArray[np.integer]) -> None:
@@ -381,8 +381,8 @@ class PackedDataset:
         _read_exactly(file, tail, segment.offset + stop, where)
         crc_start = segment.buffers["crc32"] - segment.offset
         row_crcs = message[crc_start : crc_start + 4 * segment.rows].view(np.uint32)
-        crc = combine(zlib.crc32(head.data), combine_equal(row_crcs, row_bytes), stop - start)
-        if combine(crc, zlib.crc32(tail.data), len(tail)) != segment.crc32:
+        crc = combine(crc32(head.data), combine_equal(row_crcs, row_bytes), stop - start)
+        if combine(crc, crc32(tail.data), len(tail)) != segment.crc32:
             raise _damaged(
                 "the batch does not match its checksum",
                 where,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import token_schema
 from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data.io.atomic import environment_faults, write_atomic
+from dsv3data.io.checksums import crc32
 from dsv3data.io.columns import column_values
 from dsv3data.io.ledger import WORK_FOLDER
 from dsv3data.io.make_columns import column_of
@@ -162,7 +162,7 @@ def read_slices(slices: Sequence[Slice]) -> Documents:
         with pa.memory_map(str(piece.path)) as file:
             file.seek(piece.offset)
             buffer = file.read_buffer(piece.size)
-        if zlib.crc32(buffer) != piece.crc32:
+        if crc32(buffer) != piece.crc32:
             fail("documents changed while they were packed", piece.path, f"byte {piece.offset:,}")
         batches.append(pa.ipc.read_record_batch(buffer, schema))
     return documents_of(batches)
@@ -269,7 +269,7 @@ class _Buffer:
                 message = _joined(self._runs.pop(unit)).serialize()
                 offset = file.tell()
                 file.write(message)
-                made = Slice(path, offset, message.size, zlib.crc32(message))
+                made = Slice(path, offset, message.size, crc32(message))
                 self.shares[unit].slices.append(made)
         self._files += 1
         self.size = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from dsv3data.encoding.choose import choose_engine
 from dsv3data.encoding.debias import debias_table
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import atomic_writer
+from dsv3data.io.checksums import crc32
 from dsv3data.io.make_columns import column_of, strings_of
 from dsv3data.io.manifest_file import describe_file, read_manifest
 from dsv3data.io.shards import shard_writer
@@ -224,7 +224,7 @@ def _batch(
         pa.FixedSizeListArray.from_arrays(
             column_of(rows.input_ids.reshape(-1)), type=schema.field("input_ids").type
         ),
-        column_of(np.array([zlib.crc32(row) for row in rows.input_ids], dtype=np.uint32)),
+        column_of(np.array([crc32(row) for row in rows.input_ids], dtype=np.uint32)),
         column_of(rows.n_tokens),
         pa.ListArray.from_arrays(offsets, column_of(rows.piece_lengths), type=lengths_type),
         pa.ListArray.from_arrays(offsets, column_of(flags), type=flags_type),
