@@ -35,6 +35,8 @@ def main() -> None:
     rounds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as work:
         words = _commands(arguments.corpus, arguments.tokenizer, Path(work))
+        if PACK in stages:
+            dsv3data(*words[TOKENIZE], "--out", Path(work) / "tokens")
         for _ in range(arguments.rounds):
             rounds.append({stage: _pair(words[stage], Path(work)) for stage in stages})
             print(json.dumps(rounds[-1]), flush=True)
@@ -49,12 +51,10 @@ def main() -> None:
 
 def _commands(corpus: Path, tokenizer: Path, work: Path) -> dict[str, list[object]]:
     """Each without --workers and --out; pack reads what tokenize leaves."""
-    tokens = work / "tokens"
-    dsv3data("tokenize", corpus, "--tokenizer", tokenizer, "--out", tokens)
     return {
         COUNT: ["tokenizer", "count", corpus],
         TOKENIZE: ["tokenize", corpus, "--tokenizer", tokenizer],
-        PACK: ["pack", tokens],
+        PACK: ["pack", work / "tokens"],
     }
 
 
