@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,11 +116,9 @@ def _rows(lengths: Lengths, ids: Ids, context: int, repeat: int) -> dict[str, An
     }
     if _importable("trl"):
         for strategy in ("bfd", "bfd_split", "wrapped"):
-            rivals[f"trl {strategy}"] = lambda strategy=strategy: _trl(  # type: ignore[misc]
-                lengths, stream, context, strategy, 1000
-            )
-        rivals["trl bfd_split, all at once"] = lambda: _trl(
-            lengths, stream, context, "bfd_split", len(lengths)
+            rivals[f"trl {strategy}"] = partial(_trl, lengths, stream, context, strategy, 1000)
+        rivals["trl bfd_split, all at once"] = partial(
+            _trl, lengths, stream, context, "bfd_split", len(lengths)
         )
     made, seconds = _in_turns(rivals, repeat)
     starts = ends + np.arange(len(ends)) - lengths  # in the stream
@@ -181,7 +180,7 @@ def _trl(
     lengths: Lengths, stream: Ids, context: int, strategy: str, window: int
 ) -> tuple[int, int]:
     from datasets import Dataset
-    from trl.data_utils import pack_dataset  # type: ignore[import-not-found,unused-ignore]
+    from trl.data_utils import pack_dataset
 
     offsets = np.concatenate([[0], np.cumsum(lengths + 1)]).astype(np.int32)
     lists = pa.ListArray.from_arrays(column_of(offsets), column_of(stream))
@@ -206,7 +205,7 @@ def _crossing_in_windows(lengths: Lengths, context: int) -> int:
 
 
 def _olmo(pieces: Lengths, context: int) -> int:
-    from olmo_core.data.utils import (  # type: ignore[import-not-found,unused-ignore]
+    from olmo_core.data.utils import (
         InstancePacker,
     )
 

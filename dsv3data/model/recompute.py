@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -52,8 +52,8 @@ def remade(
     """
     if not (_regions_forget.get() and torch.is_grad_enabled()):
         return function(*inputs)
-    outputs: Any = _Region.apply(function, len(inputs), *inputs, *weights)  # type: ignore[no-untyped-call]
-    return outputs  # type: ignore[no-any-return]
+    outputs = _Region.apply(function, len(inputs), *inputs, *weights)  # type: ignore[no-untyped-call]
+    return cast("Outputs", outputs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ import pytest
 from dsv3data import __version__
 from dsv3data.audit import doctor as doctor_module
 from dsv3data_cli.main import cli as group
-from dsv3data_cli.main import run
 from folders import copy_of, everything, flip_bit, root_of
 from run_cli import SCRIPT, CliResult
 from tiny_data import CONTEXT, write_texts
@@ -30,19 +29,6 @@ SMALL_MODEL = [
         "top_k_groups": 1, "mtp_depth": 1, "vocab_size": 0, "context": 0,
     }.items()
 ]  # fmt: skip
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """The command line in this process: exit code and both streams."""
-
-    def call(*arguments: str | Path) -> CliResult:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return CliResult(code, printed.out, printed.err)
-
-    return call
 
 
 class Folders:

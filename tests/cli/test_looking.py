@@ -8,23 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dsv3data_cli.main import run
 from run_cli import CliResult
 
 Cli = Callable[..., CliResult]
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """The command line in this process: exit code and both streams."""
-
-    def call(*arguments: str | Path) -> CliResult:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return CliResult(code, printed.out, printed.err)
-
-    return call
 
 
 def test_trace(cli: Cli, tiny_packed: Path, tiny_corpus: Path) -> None:

@@ -9,25 +9,11 @@ from pathlib import Path
 import pytest
 
 from dsv3data.training import loop as loop_module
-from dsv3data_cli.main import run
 from run_cli import CliResult
 from signal_at import signal_at_call
 
 Cli = Callable[..., CliResult]
 GATE = Path(__file__).parents[2] / "configs" / "gate.toml"
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """The command line in this process: exit code and both streams."""
-
-    def call(*arguments: str | Path) -> CliResult:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return CliResult(code, printed.out, printed.err)
-
-    return call
 
 
 def test_compare_stops_and_goes_on(

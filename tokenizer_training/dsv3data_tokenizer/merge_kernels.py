@@ -9,6 +9,9 @@ knows all its new neighbours before it lists one place, so lists are cut to size
 All places of a pair appear in the merge that makes the younger of its two ids, and afterwards its
 count only falls. So a pair that is too rare at its birth is never looked at again, and pairs below
 a threshold wait outside the heap, which stays small enough for the cache.
+
+One file, because numba's cache looks at the file of the function that is called and at no other:
+with a kernel elsewhere, an old compilation would outlive its change.
 """
 
 from __future__ import annotations
