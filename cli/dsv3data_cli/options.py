@@ -36,6 +36,21 @@ class _PathOrUrl(click.Path):
 PATH_OR_URL = _PathOrUrl(path_type=Path)
 
 
+def numbers(kind: type[int] | type[float]) -> Callable[..., tuple[float, ...] | None]:
+    """A callback for `4096` or `4096,32768,131072`; None where the option is not given."""
+
+    def parse(
+        context: click.Context, option: click.Parameter, value: str | None
+    ) -> tuple[float, ...] | None:
+        try:
+            return None if value is None else tuple(kind(part) for part in value.split(","))
+        except ValueError:
+            problem = f"{value!r} is not a number, or numbers with commas"
+            raise click.BadParameter(problem, ctx=context, param=option) from None
+
+    return parse
+
+
 class InOrder(click.Group):
     """Lists commands in the order in which the work is done."""
 

@@ -40,7 +40,7 @@ def test_needle_in_terminal_json_and_report(
     assert command([*words, "--lengths", "4096"]) == 3
     assert "do not fit" in capsys.readouterr().err
     assert command([*words, "--lengths", "many"]) == 2
-    assert "is not numbers with commas" in capsys.readouterr().err
+    assert "is not a number, or numbers with commas" in capsys.readouterr().err
 
 
 def test_another_vocabulary_is_refused(

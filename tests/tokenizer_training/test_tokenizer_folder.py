@@ -81,7 +81,7 @@ def test_sizes_that_are_no_numbers_are_usage_errors(tiny_corpus: Path, tmp_path:
     words = ("tokenizer", "train", tiny_corpus, "--out", tmp_path / "x", "--ladder", "4k")
     result = run_cli(*words)
     assert result.code == 2
-    assert "'4k' is not numbers with commas" in result.err
+    assert "'4k' is not a number, or numbers with commas" in result.err
 
 
 def test_side_files_belong_to_the_tokenizer(ladder: Path) -> None:

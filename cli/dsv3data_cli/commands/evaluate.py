@@ -9,26 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dsv3data.contracts.errors import BadInput
-from dsv3data_cli.options import PATH, InOrder, as_overrides, output_options
+from dsv3data_cli.options import PATH, InOrder, as_overrides, numbers, output_options
 from dsv3data_cli.output import Output, table
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-def _numbers(kind: type[int] | type[float]) -> Any:
-    """A callback for numbers with commas."""
-
-    def parse(
-        context: click.Context, option: click.Parameter, value: str | None
-    ) -> tuple[float, ...] | None:
-        try:
-            return tuple(kind(part) for part in value.split(",")) if value is not None else None
-        except ValueError:
-            problem = f"{value!r} is not numbers with commas"
-            raise click.BadParameter(problem, ctx=context, param=option) from None
-
-    return parse
 
 
 @click.group(cls=InOrder, short_help="Measure what a trained model can do.")
@@ -41,13 +26,13 @@ def evaluate() -> None:
 @click.option("--data", type=PATH, required=True, help="Packed set that the haystacks are made of.")
 @click.option(
     "--lengths",
-    callback=_numbers(int),
+    callback=numbers(int),
     metavar="IDS",
     help="Lengths with commas.  [default: the model's context and its halves]",
 )
 @click.option(
     "--depths",
-    callback=_numbers(float),
+    callback=numbers(float),
     metavar="SHARES",
     help="Places of the needle, 0 the beginning.  [default: 0,0.25,0.5,0.75,1]",
 )

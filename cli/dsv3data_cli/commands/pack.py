@@ -14,6 +14,7 @@ from dsv3data_cli.options import (
     config_options,
     executor_options,
     memory_option,
+    numbers,
     output_options,
     workers_option,
     writing_options,
@@ -22,17 +23,6 @@ from dsv3data_cli.output import Output, quantity, table
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-def _contexts(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> tuple[int, ...] | None:
-    """`4096` or `4096,32768,131072`."""
-    try:
-        return tuple(int(part) for part in value.split(",")) if value is not None else None
-    except ValueError:
-        problem = f"{value!r} is not a number, or numbers with commas"
-        raise click.BadParameter(problem, ctx=context, param=option) from None
 
 
 def _rates(
@@ -54,7 +44,7 @@ def _rates(
 @click.argument("tokens", type=PATH)
 @click.option(
     "--context",
-    callback=_contexts,
+    callback=numbers(int),
     metavar="IDS",
     help="Ids in a row; several with commas, each packed into OUT/IDS.  [default: 4096]",
 )

@@ -17,6 +17,7 @@ from dsv3data_cli.options import (
     config_options,
     executor_options,
     memory_option,
+    numbers,
     output_options,
     reading_options,
     take,
@@ -34,14 +35,6 @@ def tokenizer() -> None:
     """Train and judge DeepSeek-V3's byte-level BPE tokenizer."""
 
 
-def _sizes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in value.split(",")) if value else ()
-    except ValueError:
-        problem = f"{value!r} is not numbers with commas"
-        raise click.BadParameter(problem, ctx=context, param=option) from None
-
-
 @tokenizer.command("train", short_help="Documents to a tokenizer.")
 @click.argument("inputs", nargs=-1, required=True, type=PATH)
 @click.option("--vocab-size", type=int, help="Model entries.  [default: 128000]")
@@ -54,7 +47,7 @@ def _sizes(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option(
     "--ladder",
-    callback=_sizes,
+    callback=numbers(int),
     metavar="SIZES",
     help="Also cut smaller vocabularies, e.g. 32000,64000, into OUT-32000 and OUT-64000.",
 )
@@ -82,7 +75,7 @@ def train(
     inputs: tuple[Path, ...],
     from_counts: bool,
     without_files: tuple[Path, ...],
-    ladder: tuple[int, ...],
+    ladder: tuple[int, ...] | None,
     workers: int,
     memory_bytes: int,
     out: Path,
@@ -122,7 +115,7 @@ def train(
         workers=workers,
         memory_bytes=memory_bytes,
         from_counts=from_counts,
-        ladder=ladder,
+        ladder=ladder or (),
         without=read_without(without_files),
         fresh=fresh,
     )
