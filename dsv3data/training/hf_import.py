@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dsv3data.contracts.errors import BadInput
+from dsv3data.model.config import ModelConfig
 from dsv3data.model.hf_config import model_config
 from dsv3data.model.hf_fp8 import decoded
 from dsv3data.model.hf_names import import_state
@@ -30,16 +31,37 @@ def import_model(folder: Path) -> Transformer:
     """The model of a folder with config.json and safetensors in FP32, BF16 or FP8; fp32 here.
 
     Raises:
-        BadInput: another architecture; a tensor that is missing, has no place, has another shape or
-            holds a number that is not finite: by name.
+        BadInput: another architecture, or see `read_state`.
     """
-    config = model_config(_read_json(folder / "config.json"), where=str(folder / "config.json"))
+    config = read_config(folder)
     model = Transformer(config)
-    state = import_state(decoded(_read_tensors(folder)), config)
-    for name, expected in model.state_dict().items():
-        _check_tensor(name, state[name], expected, folder)
-    model.load_state_dict(state)
+    model.load_state_dict(read_state(folder, config))
     return model
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The sizes of a folder's model; what its config.json does not say has our defaults.
+
+    Raises:
+        BadInput: another architecture.
+    """
+    file = folder / "config.json"
+    return model_config(_read_json(file), where=str(file))
+
+
+def read_state(folder: Path, config: ModelConfig) -> dict[str, Tensor]:
+    """The weights of a folder, fp32, for a model of `config`.
+
+    Raises:
+        BadInput: a tensor that is missing, has no place, has another shape or holds a number that
+            is not finite: by name.
+    """
+    state = import_state(decoded(_read_tensors(folder)), config)
+    with torch.device("meta"):
+        shapes = Transformer(config).state_dict()
+    for name, expected in shapes.items():
+        _check_tensor(name, state[name], expected, folder)
+    return state
 
 
 def _check_tensor(name: str, tensor: Tensor, expected: Tensor, folder: Path) -> None:

@@ -83,7 +83,7 @@ def run_training(
         dry_run: build and describe the model, write and train nothing.
         tensorboard: also write event files into OUT/tensorboard.
         start_from: a run whose newest weights a new run starts from, as a phase of long context
-            does; a run that has a checkpoint goes on from that.
+            does, or a folder of imported ones; a run that has a checkpoint goes on from that.
     """
     dataset = PackedDataset.open(data)
     stream = SequenceStream(dataset, seed=config.seed, stages=config.data.stages)
@@ -291,7 +291,7 @@ def _prepare(
         if start_from is None:
             init_weights(model, config.seed)
         else:
-            load_start(model, config, start_from, sink)
+            load_start(model, config, start_from, stream, sink)
         nudge_weights(model, config.nudge, config.seed)
         if average is not None:
             average.restore(model.state_dict())

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dsv3data.contracts.errors import BadInput
+from dsv3data.contracts.errors import BadConfig, BadInput
 from dsv3data.generation.load import load_trained
 from dsv3data.training import hf_export
+from dsv3data.training.config import BalanceConfig, OptimizerConfig
 from dsv3data.training.hf_export import export_model
-from tiny_training import train_tiny
+from fake_training_data import FakeDataset, FakeStream
+from tiny_training import CONFIG as TINY
+from tiny_training import Notes, train_tiny
 
 transformers = pytest.importorskip("transformers")
 IDS = torch.arange(3, 15)[None]
@@ -144,3 +149,78 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
         export_model(run, tmp_path)
     with pytest.raises(BadInput, match="there is no checkpoint of a training run"):
         export_model(tmp_path, tmp_path / "hf")
+
+
+# A run that starts from such a folder
+
+
+class StreamOf(FakeStream):
+    """Rows of a given tokenizer."""
+
+    tokenizer = "0" * 64
+
+    def state(self) -> dict[str, int | str]:
+        return {**super().state(), "tokenizer": self.tokenizer}
+
+
+def start_from(folder: Path, out: Path, **changes: Any) -> Notes:
+    """Train one step that moves nothing."""
+    notes, still = Notes(), OptimizerConfig(lr=1e-30)
+    stream = StreamOf(FakeDataset(), seed=0)
+    changes = {"steps": 1, "optimizer": still, "balance": BalanceConfig(gamma=0.0)} | changes
+    train_tiny(out, notes, stream=stream, start_from=folder, **changes)
+    return notes
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp8"])
+@pytest.mark.parametrize("order", ["embedding_hidden", "hidden_embedding"])
+def test_a_run_starts_from_imported_weights(
+    run: Path, tmp_path: Path, dtype: Literal["fp32", "bf16", "fp8"], order: Any
+) -> None:
+    export_model(run, tmp_path / "hf", dtype=dtype)
+    model = replace(TINY.model, mtp_input_order=order)
+    notes = start_from(tmp_path / "hf", tmp_path / "next", model=model)
+    assert f"starting from the imported weights in {tmp_path / 'hf'}" in notes.text
+    assert "the tokenizer of these weights is not known" in notes.text
+    weights = load_trained(tmp_path / "next").model.state_dict()
+    imported = load_trained(tmp_path / "hf").model.state_dict()
+    if order == "hidden_embedding":
+        left, right = imported["mtp.projection.weight"].chunk(2, dim=1)
+        imported["mtp.projection.weight"] = torch.cat((right, left), dim=1)
+    assert all(torch.equal(weights[name], imported[name]) for name in imported)
+
+
+def test_imported_weights_that_a_run_cannot_start_from(
+    run: Path, tmp_path: Path, tiny_tokenizer: Path
+) -> None:
+    folder, out = tmp_path / "hf", tmp_path / "next"
+    export_model(run, folder, dtype="fp32", tokenizer=tiny_tokenizer)
+    with pytest.raises(BadInput, match="belong to another tokenizer than the packed rows") as no:
+        start_from(folder, out)
+    assert no.value.fix == "tokenize and pack with the tokenizer of these weights"
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(BadConfig) as other:
+        start_from(folder, out, model=replace(TINY.model, vocab_size=256, mtp_depth=0))
+    assert other.value.what == (
+        "the weights to start from are of another model: model.mtp_depth: 1 → 0, "
+        "model.vocab_size: 128 → 256"
+    ).replace(", ", "; ")
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.norm.weight"
+    save_file(tensors | {name: tensors[name] * math.nan}, folder / "model.safetensors")
+    with pytest.raises(BadInput, match=r"final_norm.weight holds 16 numbers that are not finite"):
+        start_from(folder, out)
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(BadInput, match="1 tensors missing, 0 without a place"):
+        start_from(folder, out)
+    assert not (out / "checkpoints").exists()
+
+
+def test_a_run_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
+    train_tiny(tmp_path / "run", steps=1, stream=StreamOf(FakeDataset(), seed=0))
+    start_from(tmp_path / "run", tmp_path / "same")
+    other = StreamOf(FakeDataset(), seed=0)
+    other.tokenizer = "1" * 64
+    with pytest.raises(BadInput, match=r"another tokenizer than the packed rows: 0{12}… and 1{12}…"):
+        train_tiny(tmp_path / "next", steps=1, stream=other, start_from=tmp_path / "run")

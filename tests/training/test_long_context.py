@@ -134,8 +134,8 @@ def test_a_phase_of_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadConfig) as caught:
         train_tiny(tmp_path / "long", steps=1, model=other, start_from=tmp_path / "short")
     assert caught.value.what == (
-        "the run to start from has another model: model.d_ff_dense: 32 → 48"
+        "the weights to start from are of another model: model.d_ff_dense: 32 → 48"
     )
-    assert "only context, yarn and rope_theta may differ" in caught.value.fix
+    assert "only context, yarn, rope_theta, init_std may differ" in caught.value.fix
     with pytest.raises(BadInput, match="there is no checkpoint of a training run"):
         train_tiny(tmp_path / "other", steps=1, start_from=tmp_path / "none")

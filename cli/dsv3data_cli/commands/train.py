@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     "start_from",
     type=PATH,
     metavar="RUN",
-    help="Start a new run from the newest weights of another, as a phase of long context does.",
+    help="Start a new run from the newest weights of another, as a phase of long context does, or "
+    "from a folder of DeepseekV3ForCausalLM in FP32, BF16 or FP8.",
 )
 @click.option(
     "--compare",
