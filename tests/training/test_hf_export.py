@@ -222,5 +222,5 @@ def test_a_run_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
     start_from(tmp_path / "run", tmp_path / "same")
     other = StreamOf(FakeDataset(), seed=0)
     other.tokenizer = "1" * 64
-    with pytest.raises(BadInput, match=r"another tokenizer than the packed rows: 0{12}… and 1{12}…"):
+    with pytest.raises(BadInput, match=r"than the packed rows: 0{12}… and 1{12}…"):
         train_tiny(tmp_path / "next", steps=1, stream=other, start_from=tmp_path / "run")
