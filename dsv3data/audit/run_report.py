@@ -62,6 +62,7 @@ def report_run(folder: Path) -> dict[str, Any]:
                     "nodes_per_token",
                     "tokens_per_s",
                     "data_wait_s",
+                    "checkpoint_wait_s",
                 )
             },
         },

@@ -17,6 +17,7 @@ _TITLES = {
     "tokens_per_s": ("Speed", "tokens per second so far"),
     "nodes_per_token": ("Nodes of a token", "groups of experts a layer"),
     "data_wait_s": ("Waiting for data", "seconds a step"),
+    "checkpoint_wait_s": ("Waiting for checkpoints", "seconds a step"),
 }
 
 

@@ -15,7 +15,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from dsv3data.model.transformer import Transformer
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.ema import WeightAverage
 from dsv3data.training.optimizer import AdamW
+from dsv3data.training.tensor_file import write_tensors
 
 FORMAT_VERSION = 2
 _NAME = re.compile(r"step-\d{8,}")
@@ -58,29 +59,52 @@ class Progress:
     loader: dict[str, Any] = field(default_factory=dict)
 
 
-def save_checkpoint(
-    folder: Path,
+Tensors = dict[str, dict[str, Tensor]]  # by file, by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a checkpoint holds.
+
+    `state` (step, tokens, loader, random state, config) is a copy; `tensors` are those that the
+    next step changes.
+    """
+
+    step: int
+    tensors: Tensors
+    state: dict[str, Any]
+
+
+def contents_of(
     model: Transformer,
     optimizer: AdamW,
     progress: Progress,
     config: TrainConfig,
     average: WeightAverage | None = None,
-) -> Path:
-    """Publish `folder`/step-NNNNNNNN and delete all but the newest `config.checkpoint.keep`.
+) -> Contents:
+    """The run as it stands between two steps."""
+    tensors = {_MODEL: dict(model.state_dict()), _OPTIMIZER: optimizer.state()}
+    if average is not None:
+        tensors[_AVERAGE] = average.state()
+    return Contents(step=progress.step, tensors=tensors, state=_describe(progress, config))
+
+
+def write_checkpoint(folder: Path, contents: Contents, *, keep: int) -> Path:
+    """Publish `folder`/step-NNNNNNNN, then delete all but the newest `keep`.
 
     Raises:
         EnvironmentFault: it cannot be written; earlier checkpoints are intact.
     """
     make_folder(folder)
-    path = folder / f"step-{progress.step:08d}"
-    tensors = {_MODEL: model.state_dict(), _OPTIMIZER: optimizer.state()}
-    if average is not None:
-        tensors[_AVERAGE] = average.state()
+    path = folder / f"step-{contents.step:08d}"
     with atomic_folder(path) as partial:
-        files = {name: _write_tensors(partial / name, group) for name, group in tensors.items()}
-        state = _describe(progress, config, files)
+        files = {
+            name: write_tensors(partial / name, group) for name, group in contents.tensors.items()
+        }
+        state = contents.state | {"files": files}
+        state |= {"state_sha256": config_hash(state)}
         (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True))
-    _delete_old(folder, config.checkpoint.keep)
+    _delete_old(folder, keep)
     return path
 
 
@@ -260,29 +284,16 @@ def _step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    # Serialised in memory, so that the hash is of what was meant, not of what the disk kept, and
-    # so that a full disk is an OSError here.
-    data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    path.write_bytes(data)
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _describe(progress: Progress, config: TrainConfig, files: dict[str, Any]) -> dict[str, Any]:
-    state = {
+def _describe(progress: Progress, config: TrainConfig) -> dict[str, Any]:
+    """state.json, but for the files."""
+    return {
         "format": FORMAT_VERSION,
-        "step": progress.step,
-        "tokens": progress.tokens,
-        "skipped_in_row": progress.skipped_in_row,
-        "recent": progress.recent,
-        "loader": progress.loader,
+        **asdict(progress),
         "rng_cpu": base64.b64encode(bytes(torch.get_rng_state().tolist())).decode(),
         "config": to_dict(config),
         "config_hash": config_hash(config),
         "torch": torch.__version__,
-        "files": files,
     }
-    return state | {"state_sha256": config_hash(state)}
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from dsv3data.contracts.meter import Meter
 from dsv3data.contracts.progress import Sink
 from dsv3data.model.accounting import flop_per_token
 from dsv3data.model.transformer import Transformer
-from dsv3data.training.checkpoint import Progress, save_checkpoint
+from dsv3data.training.checkpoint import Progress, contents_of
+from dsv3data.training.checkpoint_writer import CheckpointWriter
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.cost import tflop_per_s, utilisation
 from dsv3data.training.data import Batch, Stream
@@ -83,25 +84,46 @@ class Run:
         return JsonLines(self.out / "quarantine.jsonl")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Waits:
+    """Seconds that the loop stood still before a step: for its rows, for a checkpoint."""
+
+    data_s: float
+    checkpoint_s: float
+
+
 def train(run: Run, stop: StopRequest) -> None:
     """Train from `run.progress` to the last step.
 
     Raises:
         Stopped: a signal asked for it; a checkpoint of the last finished step was written.
         BadInput: too many steps in a row had a loss or gradient that is not finite.
+        EnvironmentFault: a checkpoint or a record could not be written. Where a thread writes
+            checkpoints, its error ends the run before the step after it.
     """
     config, progress = run.config, run.progress
     if progress.step >= config.steps:
         run.sink.note(f"nothing left to train: step {progress.step} of {config.steps} is done")
         return
-    started_at, saved_at = progress.step, progress.step
     run.meter = Meter(total=config.steps - progress.step)
     run.sink.phase("train", total=config.steps - progress.step, unit="step")
+    with CheckpointWriter(run.checkpoints, config.checkpoint, stop=stop, sink=run.sink) as writer:
+        _train(run, stop, writer)
+    if progress.step < config.steps:
+        raise _stopped(run, stop)
+
+
+def _train(run: Run, stop: StopRequest, writer: CheckpointWriter) -> None:
+    """Steps and checkpoints, until the last step or a signal; the last one may still be written."""
+    config, progress = run.config, run.progress
+    started_at, saved_at = progress.step, progress.step
+    checkpoint_s = 0.0
     while progress.step < config.steps and stop.signal_name is None:
+        writer.check()
         values = knobs(config, step=progress.step, tokens=progress.tokens)
         waiting = Meter()
         batch = run.stream.next(values.batch_rows)
-        data_wait_s = waiting.seconds
+        waits = Waits(data_s=waiting.seconds, checkpoint_s=checkpoint_s)
         limits = step_limits(progress.recent, config.spike)
         result = train_step(run.model, run.optimizer, batch, values, config, limits)
         if not result.skipped and progress.step < started_at + GUARDED_STEPS:
@@ -110,14 +132,14 @@ def train(run: Run, stop: StopRequest) -> None:
             run.average.update(run.model)
         run.meter.advance(1, tokens=result.n_tokens)
         _count(progress, result, config.spike.window)
-        _write_down(run, batch, result, values, limits, data_wait_s)
+        _write_down(run, batch, result, values, limits, waits)
+        stop.answer(run.sink)
+        checkpoint_s = 0.0
         if progress.step % config.checkpoint.every == 0 or progress.step == config.steps:
-            _save(run)
+            checkpoint_s = _save(run, writer)
             saved_at = progress.step
-    if progress.step < config.steps:
-        if saved_at < progress.step:
-            _save(run)
-        raise _stopped(run, stop)
+    if saved_at < progress.step:
+        _save(run, writer)
 
 
 def _count(progress: Progress, result: StepResult, window: int) -> None:
@@ -134,9 +156,9 @@ def _write_down(
     result: StepResult,
     values: Knobs,
     limits: StepLimits,
-    data_wait_s: float,
+    waits: Waits,
 ) -> None:
-    record = step_record(run, batch, result, values, data_wait_s)
+    record = step_record(run, batch, result, values, waits)
     if _is_shown(run):
         record["load_by_domain"] = load_by_domain(result, batch, run.domains)
     run.metrics.append(record)
@@ -165,7 +187,7 @@ def load_by_domain(
 
 
 def step_record(
-    run: Run, batch: Batch, result: StepResult, values: Knobs, data_wait_s: float
+    run: Run, batch: Batch, result: StepResult, values: Knobs, waits: Waits
 ) -> dict[str, Any]:
     """One line of metrics.jsonl. Losses in nats, before their weights except `loss`."""
     n_bytes = target_bytes(
@@ -191,7 +213,8 @@ def step_record(
         "grad_norm": result.grad_norm,
         "tokens_per_s": tokens_per_s,
         "tflop_per_s": tflop_per_s(tokens_per_s, run.flop_per_token),
-        "data_wait_s": data_wait_s,
+        "data_wait_s": waits.data_s,
+        "checkpoint_wait_s": waits.checkpoint_s,
         "nodes_per_token": finite_or_none(result.nodes_per_token),
         "max_violation": max(violations, default=0.0),
         "max_violation_by_layer": violations,
@@ -268,12 +291,12 @@ def _look_into(run: Run, batch: Batch) -> tuple[list[DocumentFinding], str]:
         return [], f"{error.what} ({error.where})"
 
 
-def _save(run: Run) -> None:
+def _save(run: Run, writer: CheckpointWriter) -> float:
+    """Hand the run over to the writer; seconds that the loop stood still for it."""
+    standing = Meter()
     run.progress.loader = dict(run.stream.state())
-    path = save_checkpoint(
-        run.checkpoints, run.model, run.optimizer, run.progress, run.config, run.average
-    )
-    run.sink.note(f"saved {path}")
+    writer.save(contents_of(run.model, run.optimizer, run.progress, run.config, run.average))
+    return standing.seconds
 
 
 def _stopped(run: Run, stop: StopRequest) -> Stopped:

@@ -247,6 +247,12 @@ def describe(config: TrainConfig) -> list[str]:
         f"step: {config.batch_rows} rows of {context:,} tokens, {flop * step_tokens:.2e} FLOP; "
         f"{config.steps:,} steps are {planned_tokens(config):,} tokens",
     ]
+    if config.checkpoint.asynchronous:
+        copied = 4 + 2 * moment_bytes + (4 if config.ema_decay else 0)
+        lines.append(
+            f"checkpoints: {copied * size.total / 2**30:,.2f} GiB of CPU memory for a copy, "
+            "written while training goes on"
+        )
     if config.precision == "fp8":
         lines.append(f"precision: {backend_of(torch.device(config.device))}")
     return lines

@@ -24,6 +24,7 @@ _TAGS = {
     "max_violation": "experts/worst violation of balance",
     "tokens_per_s": "speed/tokens per second",
     "data_wait_s": "speed/seconds waiting for data",
+    "checkpoint_wait_s": "speed/seconds waiting for a checkpoint",
 }
 
 

@@ -90,6 +90,7 @@ def test_dry_run_describes_and_writes_nothing(tmp_path: Path) -> None:
     notes = Notes()
     result = train_tiny(tmp_path / "out", notes, dry_run=True)
     assert " FLOP; 8 steps are 512 tokens" in notes.text
+    assert "checkpoints: 0.00 GiB of CPU memory for a copy" in notes.text
     assert result.steps == 0
     assert not (tmp_path / "out").exists()
 

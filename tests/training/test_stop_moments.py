@@ -21,7 +21,7 @@ MOMENTS = {
     "waiting for data": (FakeStream, "next", 2, 2),
     "in a step": (loop_module, "train_step", 3, 3),
     "writing metrics": (loop_module, "step_record", 6, 6),
-    "saving": (loop_module, "save_checkpoint", 1, 4),
+    "saving": (loop_module, "contents_of", 1, 4),
 }
 
 
