@@ -18,6 +18,7 @@ from dsv3data.model.config import ModelConfig
 class Routing:
     """What one router decided for a batch."""
 
+    valid_BS: Tensor  # bool: positions that count; the others are routed, but learn nothing
     experts_TK: Tensor  # int64, chosen experts
     weights_TK: Tensor  # fp32, with gradient
     load_E: Tensor  # int64, valid tokens sent to each expert; sums to valid tokens · K
@@ -49,6 +50,7 @@ class Router(nn.Module):
             scores_TE.detach() + self.bias_E, self.top_k, self.n_groups, self.top_k_groups
         )
         return Routing(
+            valid_BS=valid_BS,
             experts_TK=experts_TK,
             weights_TK=gate_weights(scores_TE, experts_TK, self.routed_scale),
             load_E=expert_load(experts_TK, valid_BS.flatten(), scores_TE.shape[-1]),

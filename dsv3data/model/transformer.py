@@ -88,12 +88,16 @@ class Transformer(nn.Module):
         mtp_hidden_BTD = None
         if self.mtp is not None and n_tokens > 1:
             after_norm = self.config.mtp_hidden == "after_final_norm"
-            earlier_BT = None if documents_BT is None else documents_BT[:, :-1]
+            pairs_BT = valid_BT[:, 1:]  # a pair exists where its second token does
+            earlier_BT = None
+            if documents_BT is not None:
+                earlier_BT = documents_BT[:, :-1]
+                pairs_BT = pairs_BT & (documents_BT[:, 1:] == earlier_BT)
             mtp_hidden_BTD, routing = self.mtp(
                 (hidden_BTD if after_norm else x_BTD)[:, :-1],
                 embedded_BTD[:, 1:],
                 (rope[0][..., :-1, :], rope[1][..., :-1, :]),
-                valid_BT[:, 1:],  # a pair exists where its second token does
+                pairs_BT,
                 mask_for(self.attention, earlier_BT, n_tokens - 1, ids_BT.device),
             )
             routings.append(routing)

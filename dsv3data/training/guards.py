@@ -11,8 +11,9 @@ from dsv3data.contracts.errors import Dsv3DataError
 from dsv3data.model.transformer import Transformer
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.data import Batch
+from dsv3data.training.loss import n_targets
 from dsv3data.training.schedule import Knobs
-from dsv3data.training.step import StepResult
+from dsv3data.training.step import StepResult, texts_of
 
 GUARDED_STEPS = 3
 
@@ -26,17 +27,18 @@ def check_first_steps(
         Dsv3DataError: a term of the loss is dead or left out of it, the biases do not move, or
             loads are miscounted.
     """
-    if config.model.mtp_depth and batch.n_tokens.max() > 2 and result.mtp_loss == 0:
+    has_targets = any(n_targets(lengths, ahead=2) for lengths in texts_of(batch, config))
+    if config.model.mtp_depth and has_targets and result.mtp_loss == 0:
         raise _dead("the multi-token prediction loss is exactly 0", "mtp.loss_weight")
     if model.routers():
-        _check_routers(model, batch, result, knobs, config)
+        _check_routers(model, result, knobs, config)
     _check_sum(result, knobs, config)
 
 
 def _check_routers(
-    model: Transformer, batch: Batch, result: StepResult, knobs: Knobs, config: TrainConfig
+    model: Transformer, result: StepResult, knobs: Knobs, config: TrainConfig
 ) -> None:
-    _check_loads(model, batch, result)
+    _check_loads(model, result)
     if config.balance.alpha > 0 and result.balance_loss == 0:
         raise _dead("the sequence-wise balance loss is exactly 0", "balance.alpha")
     uneven = any((load_E != load_E[0]).any() for load_E in result.loads)
@@ -55,13 +57,14 @@ def _check_sum(result: StepResult, knobs: Knobs, config: TrainConfig) -> None:
         )
 
 
-def _check_loads(model: Transformer, batch: Batch, result: StepResult) -> None:
+def _check_loads(model: Transformer, result: StepResult) -> None:
     """Every valid token visits exactly top_k experts of a layer: counted once, none dropped."""
-    top_k, n_rows = model.config.top_k, len(batch.n_tokens)
+    top_k = model.config.top_k
     for number, load_E in enumerate(result.loads):
         is_mtp = model.mtp is not None and number == len(result.loads) - 1
-        # The MTP block sees one position fewer per row: pairs of neighbouring tokens.
-        expected = (result.n_tokens - n_rows * is_mtp) * top_k
+        # The MTP block sees pairs of neighbouring tokens: as many as there are next tokens.
+        tokens = int(result.row_targets_B.sum()) if is_mtp else result.n_tokens
+        expected = tokens * top_k
         if int(load_E.sum()) != expected:
             raise _dead(
                 f"expert loads of MoE layer {number} sum to {int(load_E.sum()):,} instead of "

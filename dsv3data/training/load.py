@@ -34,12 +34,10 @@ class LayerLoad:
         self.tokens = torch.zeros((), dtype=torch.int64, device=device)
         self.visits = torch.zeros((), dtype=torch.int64, device=device)
 
-    def add(self, routing: Routing, valid_BT: Tensor, domains_B: Tensor) -> None:
+    def add(self, routing: Routing, domains_B: Tensor) -> None:
         """Count a micro-batch; `load_reference` is the slow twin."""
-        n_rows, experts = len(valid_BT), len(self.by_layer_E)
-        experts_BSK = routing.experts_TK.view(n_rows, -1, routing.experts_TK.shape[-1])
-        # A position of the MTP block is valid where its second token is.
-        valid_BS = valid_BT[:, valid_BT.shape[1] - experts_BSK.shape[1] :]
+        valid_BS, experts = routing.valid_BS, len(self.by_layer_E)
+        experts_BSK = routing.experts_TK.view(*valid_BS.shape, -1)
         cells_BSK = domains_B[:, None, None] * experts + experts_BSK
         counts_BSK = valid_BS.to(torch.int64)[..., None].expand_as(cells_BSK)
         self.by_layer_E += routing.load_E

@@ -101,7 +101,7 @@ def examine(
             domain = domains[batch.domain_ids[number]]
             found.append((origin, domain, batch.input_ids[number, here], losses_BT[number, here]))
             start += origin.n_tokens
-    means = [_mean(origin, losses) for origin, *_, losses in found]
+    means = [_mean(origin, losses, config) for origin, *_, losses in found]
     finite = [mean for mean in means if mean is not None and math.isfinite(mean)]
     limit = robust_limit(finite, _LOSS_Z) if finite else 0.0
     return [
@@ -111,7 +111,7 @@ def examine(
 
 
 def batch_losses(model: Transformer, batch: Batch, config: TrainConfig) -> NDArray[np.float64]:
-    """Nats of each token of a batch, [B, T]; 0-th tokens and padding are NaN."""
+    """Nats of each token of a batch, [B, T], as `token_losses` has them."""
     parts = [
         token_losses(model, micro.ids_BT, micro.valid_BT, micro.documents_BT)
         for micro in micro_batches(batch, config, model.head.weight.device)
@@ -139,9 +139,10 @@ def to_quarantine(documents: Sequence[DocumentFinding], step: int) -> list[dict[
     ]
 
 
-def _mean(origin: Origin, losses: NDArray[np.float64]) -> float | None:
-    """Of a piece's tokens; None without any that is predicted: the first of a row is not."""
-    predicted = losses[1:] if origin.slot == 0 else losses
+def _mean(origin: Origin, losses: NDArray[np.float64], config: TrainConfig) -> float | None:
+    """Of a piece's tokens; None without any that is predicted: the first of a row is not, nor of a
+    document that is apart."""
+    predicted = losses[1:] if origin.slot == 0 or config.document_mask else losses
     return float(predicted.mean()) if len(predicted) else None
 
 

@@ -15,8 +15,9 @@ from dsv3data.training.config import SpikeConfig
 
 # Makes the median distance of a normal distribution its standard deviation.
 _TO_SIGMA = 1.4826
-# Where steps are nearly alike, a difference of this part of the median is no spike.
-_LEAST_SIGMA = 0.01
+# Where steps are nearly alike, a deviation is at least this part of the median. For gradient norms
+# more: they double for many steps while a model learns something new.
+_LEAST_SIGMA, _LEAST_SIGMA_OF_NORM = 0.01, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +41,15 @@ def step_limits(recent: Sequence[Sequence[float]], config: SpikeConfig) -> StepL
     if config.z == 0 or 4 * len(recent) < config.window:
         return NO_LIMITS
     losses, norms = zip(*recent, strict=True)
-    return StepLimits(loss=robust_limit(losses, config.z), grad_norm=robust_limit(norms, config.z))
+    return StepLimits(
+        loss=robust_limit(losses, config.z),
+        grad_norm=robust_limit(norms, config.z, least=_LEAST_SIGMA_OF_NORM),
+    )
 
 
-def robust_limit(values: Sequence[float], z: float) -> float:
-    """`z` robust standard deviations above the median of `values`, at least one of them."""
+def robust_limit(values: Sequence[float], z: float, *, least: float = _LEAST_SIGMA) -> float:
+    """`z` robust standard deviations above the median of `values`, at least one of them; a deviation
+    is at least that part of the median."""
     middle = statistics.median(values)
     distance = statistics.median(abs(value - middle) for value in values)
-    return middle + z * max(_TO_SIGMA * distance, _LEAST_SIGMA * abs(middle))
+    return middle + z * max(_TO_SIGMA * distance, least * abs(middle))

@@ -6,7 +6,7 @@ Legend: B rows of the batch, T tokens of a row, E experts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from dsv3data.model.transformer import Transformer
 from dsv3data.training.config import TrainConfig
 from dsv3data.training.data import Batch
 from dsv3data.training.load import LayerLoad, nodes_per_token
-from dsv3data.training.loss import TargetCounts, compute_losses
+from dsv3data.training.loss import TargetCounts, compute_losses, n_targets
 from dsv3data.training.optimizer import AdamW
 from dsv3data.training.schedule import Knobs
 from dsv3data.training.spikes import StepLimits
@@ -33,6 +33,7 @@ class StepResult:
     loss: float
     main_loss: float  # nats per target
     row_losses_B: NDArray[np.float64]  # main loss of each row; NaN for a row without a target
+    row_targets_B: NDArray[np.int64]  # next tokens that were predicted in each row
     mtp_loss: float
     balance_loss: float  # before alpha, summed over MoE layers
     grad_norm: float  # before clipping
@@ -56,8 +57,9 @@ def train_step(
     """Update model and optimizer in place; leave both bitwise alone if a number is not finite or
     beyond its limit."""
     optimizer.zero_grad()
-    lengths_B = as_int64(batch.n_tokens)
-    counts = TargetCounts.of(lengths_B)
+    texts = texts_of(batch, config)
+    counts = TargetCounts.of(texts)
+    row_targets_B = np.array([n_targets(lengths) for lengths in texts], dtype=np.int64)
     parts, loads, row_nats_B = _accumulate_gradients(model, batch, counts, knobs, config)
     by_layer = [load.by_layer_E for load in loads]
     # Clips gradients only; a norm that is not finite leaves them useless, and unused.
@@ -75,14 +77,15 @@ def train_step(
     return StepResult(
         loss=loss,
         main_loss=main_loss,
-        row_losses_B=_per_target(row_nats_B, lengths_B),
+        row_losses_B=_per_target(row_nats_B.double().numpy(), row_targets_B),
+        row_targets_B=row_targets_B,
         mtp_loss=mtp_loss,
         balance_loss=balance_loss,
         grad_norm=grad_norm,
         loads=tuple(by_layer),
         loads_by_domain=tuple(load.by_domain_GE for load in loads),
         nodes_per_token=nodes_per_token(loads),
-        n_tokens=int(lengths_B.sum()),
+        n_tokens=int(batch.n_tokens.sum()),
         n_targets=counts.main,
         bias_shift=bias_shift,
         skipped=skipped,
@@ -108,7 +111,8 @@ def _accumulate_gradients(
             model,
             output,
             micro.ids_BT,
-            micro.lengths_B,
+            micro.valid_BT,
+            micro.documents_BT,
             counts,
             mtp_weight=knobs.mtp_weight,
             alpha=config.balance.alpha,
@@ -117,24 +121,29 @@ def _accumulate_gradients(
         parts += torch.stack((losses.total.detach(), losses.main, losses.mtp, losses.balance))
         row_nats.append(losses.main_nats_B)
         for load, routing in zip(loads, output.routings, strict=True):
-            load.add(routing, micro.valid_BT, micro.domains_B)
+            load.add(routing, micro.domains_B)
     return parts.cpu(), loads, torch.cat(row_nats).cpu()
 
 
-def _per_target(nats_B: Tensor, lengths_B: Tensor) -> NDArray[np.float64]:
-    targets_B = (lengths_B - 1).clamp(min=0).double()
-    losses: NDArray[np.float64] = (nats_B.double() / targets_B).numpy()
-    return losses
+def _per_target(nats_B: NDArray[np.float64], targets_B: NDArray[np.int64]) -> NDArray[np.float64]:
+    losses_B = np.full(len(nats_B), math.nan)
+    np.divide(nats_B, targets_B, out=losses_B, where=targets_B > 0)
+    return losses_B
 
 
 def _update_biases(model: Transformer, loads: list[Tensor], gamma: float) -> float:
     """Move every router's bias by the whole batch's load; the largest move."""
-    largest = 0.0
+    moves = []
     for router, load_E in zip(model.routers(), loads, strict=True):
         before_E = router.bias_E.clone()
         update_bias(router.bias_E, load_E, gamma)
-        largest = max(largest, float((router.bias_E - before_E).abs().max()))
-    return largest
+        moves.append((router.bias_E - before_E).abs().max())
+    return float(torch.stack(moves).max()) if moves else 0.0
+
+
+def texts_of(batch: Batch, config: TrainConfig) -> Sequence[NDArray[np.int32]]:
+    """Lengths of what is read as one text in each row: the row, or each of its documents."""
+    return batch.piece_lengths if config.document_mask else list(batch.n_tokens[:, None])
 
 
 def as_int64(array: NDArray[np.int32]) -> Tensor:
@@ -147,8 +156,7 @@ class MicroBatch:
     """What the model reads in one forward pass."""
 
     ids_BT: Tensor  # int64
-    lengths_B: Tensor  # int64: ids that are no padding
-    valid_BT: Tensor  # bool: the same
+    valid_BT: Tensor  # bool: no padding
     domains_B: Tensor  # int64
     documents_BT: Tensor | None  # equal numbers may see one another; None: all may
 
@@ -166,7 +174,6 @@ def micro_batches(batch: Batch, config: TrainConfig, device: torch.device) -> It
             documents_BT = torch.from_numpy(numbers).to(device)
         yield MicroBatch(
             ids_BT=ids_BT,
-            lengths_B=lengths_B,
             valid_BT=torch.arange(ids_BT.shape[1], device=device) < lengths_B[:, None],
             domains_B=as_int64(batch.domain_ids[rows]).to(device),
             documents_BT=documents_BT,

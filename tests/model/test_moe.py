@@ -23,6 +23,7 @@ def double_experts() -> RoutedExperts:
 def routing_to(experts_TK: Tensor) -> Routing:
     generator = torch.Generator().manual_seed(1)
     return Routing(
+        valid_BS=torch.ones(1, len(experts_TK), dtype=torch.bool),
         experts_TK=experts_TK,
         weights_TK=torch.rand(
             experts_TK.shape, generator=generator, dtype=torch.float64

@@ -30,12 +30,13 @@ def test_equals_the_slow_twin_over_micro_batches(behind: int) -> None:
         scores = torch.rand(4 * (8 - behind), 16, generator=chance)
         experts_TK = scores.topk(3, dim=-1).indices
         routing = Routing(
+            valid_BS=valid_BS,
             experts_TK=experts_TK,
             weights_TK=torch.ones(len(experts_TK), 3),
             load_E=expert_load(experts_TK, valid_BS.flatten(), 16),
             balance_loss=torch.zeros(()),
         )
-        load.add(routing, valid_BT, domains_B)
+        load.add(routing, domains_B)
         counts, more = load_reference(3, CONFIG, experts_TK.view(4, -1, 3), valid_BS, domains_B)
         expected += torch.tensor(counts)
         visits, tokens = visits + more, tokens + int(valid_BS.sum())

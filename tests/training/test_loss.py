@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from dsv3data.loader.documents import document_numbers
 from dsv3data.training.cross_entropy import (
     CHUNK,
     head_cross_entropy,
@@ -19,6 +21,7 @@ from tiny_models import random_model, small_config
 LENGTHS = torch.tensor([12, 7, 2, 1])
 IDS = torch.randint(3, 128, (4, 12), generator=torch.Generator().manual_seed(0))
 VALID = torch.arange(12) < LENGTHS[:, None]
+COUNTS = TargetCounts.of(LENGTHS[:, None].numpy())
 
 
 @pytest.mark.parametrize("n", [0, 1, CHUNK, 2 * CHUNK + 3])
@@ -63,9 +66,7 @@ def test_losses_whose_share_no_number_holds_are_exact() -> None:
 def test_losses_equal_their_definitions() -> None:
     model = random_model(small_config(mtp_depth=1))
     output = model(IDS, VALID)
-    losses = compute_losses(
-        model, output, IDS, LENGTHS, TargetCounts.of(LENGTHS), mtp_weight=0.3, alpha=0.01
-    )
+    losses = compute_losses(model, output, IDS, VALID, None, COUNTS, mtp_weight=0.3, alpha=0.01)
     main = nll_slowly(model.logits(output.hidden_BTD), ahead=1)
     mtp = nll_slowly(model.logits(output.mtp_hidden_BTD), ahead=2)
     assert len(main) == 11 + 6 + 1
@@ -94,7 +95,7 @@ def test_every_term_reaches_its_weights() -> None:
     model = random_model(small_config(mtp_depth=1))
     output = model(IDS, VALID)
     compute_losses(
-        model, output, IDS, LENGTHS, TargetCounts.of(LENGTHS), mtp_weight=0.3, alpha=0.01
+        model, output, IDS, VALID, None, COUNTS, mtp_weight=0.3, alpha=0.01
     ).total.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -103,11 +104,10 @@ def test_every_term_reaches_its_weights() -> None:
 
 def test_padding_changes_no_loss() -> None:
     model = random_model(small_config(mtp_depth=1))
-    counts = TargetCounts.of(LENGTHS)
     other = torch.where(VALID, IDS, 99)
     totals = [
         compute_losses(
-            model, model(ids, VALID), ids, LENGTHS, counts, mtp_weight=0.3, alpha=0.01
+            model, model(ids, VALID), ids, VALID, None, COUNTS, mtp_weight=0.3, alpha=0.01
         ).total.item()
         for ids in (IDS, other)
     ]
@@ -115,7 +115,7 @@ def test_padding_changes_no_loss() -> None:
 
 
 def test_rows_without_any_target_divide_by_one_not_zero() -> None:
-    counts = TargetCounts.of(torch.tensor([1, 1]))
+    counts = TargetCounts.of(np.array([[1], [1]], np.int32))
     assert (counts.rows, counts.main, counts.mtp) == (2, 1, 1)
 
 
@@ -130,15 +130,48 @@ def test_losses_of_single_tokens_add_up_to_those_of_their_rows() -> None:
     losses_BT = token_losses(model, IDS, VALID, None)
     assert torch.equal(losses_BT.isnan(), ~VALID | (torch.arange(12) == 0))
     output = model(IDS, VALID)
-    counts = TargetCounts.of(LENGTHS)
-    rows = compute_losses(model, output, IDS, LENGTHS, counts, mtp_weight=0.0, alpha=0.0)
+    rows = compute_losses(model, output, IDS, VALID, None, COUNTS, mtp_weight=0.0, alpha=0.0)
     torch.testing.assert_close(losses_BT.nansum(dim=1), rows.main_nats_B)
 
 
-def test_losses_of_documents_apart_are_those_of_each_alone() -> None:
+def test_documents_apart_teach_what_each_teaches_alone() -> None:
+    """No target lies behind the border of a document, nor the MTP module's: a masked row has the
+    losses and gradients of its documents in rows of their own."""
+    pieces = [np.array(lengths, np.int32) for lengths in ([5, 4, 3], [6, 1], [2], [1])]
+    numbers = torch.from_numpy(document_numbers(pieces, 12))
+    alone_ids, alone_lengths = [], [length for row in pieces for length in row.tolist()]
+    for row, lengths in enumerate(pieces):
+        for start, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
+            alone_ids.append(F.pad(IDS[row, start : start + length], (0, 12 - length)))
+    alone_valid = torch.arange(12) < torch.tensor(alone_lengths)[:, None]
+    together = TargetCounts.of(pieces)
+    assert (together.main, together.mtp) == (4 + 3 + 2 + 5 + 1, 3 + 2 + 1 + 4)
+    assert TargetCounts.of(np.array(alone_lengths)[:, None]).main == together.main
+    found = []
+    for ids, valid, documents in (
+        (IDS, VALID, numbers),
+        (torch.stack(alone_ids), alone_valid, None),
+    ):
+        model = random_model(small_config(mtp_depth=1))
+        output = model(ids, valid, documents)
+        losses = compute_losses(
+            model, output, ids, valid, documents, together, mtp_weight=0.3, alpha=0.0
+        )
+        losses.total.backward()
+        loads = [routing.load_E for routing in output.routings]
+        found.append((losses, loads, [parameter.grad for parameter in model.parameters()]))
+    (row, loads, gradients), (alone, loads_alone, gradients_alone) = found
+    torch.testing.assert_close([row.main, row.mtp], [alone.main, alone.mtp])
+    torch.testing.assert_close(row.main_nats_B.sum(), alone.main_nats_B.sum())
+    assert all(map(torch.equal, loads, loads_alone))
+    torch.testing.assert_close(gradients, gradients_alone, rtol=1e-4, atol=1e-6)
+
+
+def test_losses_of_single_tokens_of_documents_apart_are_those_of_each_alone() -> None:
     model = random_model(small_config())
     documents = torch.tensor([0] * 5 + [1] * 7).expand(4, 12)
     everything = torch.ones(4, 12, dtype=torch.bool)
     apart = token_losses(model, IDS, everything, documents)
-    first = token_losses(model, IDS[:, :5], everything[:, :5], None)
-    torch.testing.assert_close(apart[:, 1:5], first[:, 1:])
+    for part in (slice(0, 5), slice(5, 12)):
+        alone = token_losses(model, IDS[:, part], everything[:, part], None)
+        torch.testing.assert_close(apart[:, part], alone, equal_nan=True)

@@ -52,6 +52,12 @@ def test_steps_that_are_all_alike_leave_some_room() -> None:
     assert not limits.allow(2.3, 1.0)
 
 
+def test_a_gradient_norm_may_double_and_triple_for_a_while() -> None:
+    limits = step_limits([[2.0, 0.6 + 0.01 * (number % 3)] for number in range(128)], CONFIG)
+    assert limits.allow(2.0, 3 * 0.61)
+    assert not limits.allow(2.0, 5 * 0.61)
+
+
 @pytest.mark.parametrize(("n_steps", "z"), [(31, 12.0), (128, 0.0)])
 def test_no_limits_at_the_start_or_when_off(n_steps: int, z: float) -> None:
     assert step_limits(recent([1.0] * n_steps), SpikeConfig(z=z)) == NO_LIMITS

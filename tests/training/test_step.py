@@ -149,9 +149,14 @@ def test_a_spike_leaves_everything_bitwise_alone(limits: StepLimits) -> None:
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_a_healthy_step_passes_the_guards() -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_healthy_step_passes_the_guards(apart: bool) -> None:
     model, optimizer, batch = fresh_parts()
-    checked(train_step(model, optimizer, batch, KNOBS, FILLED, NO_LIMITS), model, batch)
+    config = replace(FILLED, document_mask=apart)
+    result = train_step(model, optimizer, batch, KNOBS, config, NO_LIMITS)
+    checked(result, model, batch, document_mask=apart)
+    predicted = batch.n_tokens - (2 if apart else 1)  # every row has two pieces
+    assert result.row_targets_B.tolist() == predicted.tolist()
 
 
 @pytest.mark.parametrize(
