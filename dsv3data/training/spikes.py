@@ -48,8 +48,8 @@ def step_limits(recent: Sequence[Sequence[float]], config: SpikeConfig) -> StepL
 
 
 def robust_limit(values: Sequence[float], z: float, *, least: float = _LEAST_SIGMA) -> float:
-    """`z` robust standard deviations above the median of `values`, at least one of them; a deviation
-    is at least that part of the median."""
+    """`z` robust standard deviations above the median of `values`, at least one of them; one
+    deviation is `least` of the median or more."""
     middle = statistics.median(values)
     distance = statistics.median(abs(value - middle) for value in values)
     return middle + z * max(_TO_SIGMA * distance, least * abs(middle))
