@@ -52,7 +52,9 @@ def attend(
     latents_TC, keys_TR = cache.latents_TC[:stop], cache.keys_TR[:stop]
 
     plain_SHN, turned_SHR = torch.split(
-        attention.queries(x_SD[None], rope)[0], [attention.d_qk_nope, attention.d_qk_rope], dim=-1
+        attention.queries(attention.q_down(x_SD[None]), rope)[0],
+        [attention.d_qk_nope, attention.d_qk_rope],
+        dim=-1,
     )
     up_HuC = torch.unflatten(attention.kv_up.weight.to(x_SD.dtype), 0, (attention.n_heads, -1))
     key_up_HNC, value_up_HVC = torch.split(up_HuC, [attention.d_qk_nope, attention.d_v], dim=1)

@@ -61,6 +61,19 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rows12:
+    """A matrix in E5M6 with one scale per 128 neighbours of a row: a cache, no GEMM's operand."""
+
+    packed_RB: Tensor  # uint8, contiguous, B = 3 · C / 2; see `e5m6_bytes`
+    scales_GR: Tensor  # fp32, contiguous
+    width: int  # columns that mean something
+
+    @property
+    def n_rows(self) -> int:
+        return self.packed_RB.shape[0]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Blocks:
     """A stack of matrices in E4M3 with one scale per 128×128; rows are filled up as well."""
 
@@ -113,20 +126,23 @@ def _power_of_two(exponent: Tensor) -> Tensor:
 
 
 def e5m6_bytes(x_RC: Tensor) -> Tensor:
-    """fp32 values within ±65,024, C even → uint8 [R, 3C/2]: two codes of 12 bits in three bytes.
+    """fp32 values within ±65,024, C in whole tiles → uint8 [R, 3C/2].
 
-    A code is the upper 12 bits of the same number in fp16.
+    A code is the upper 12 bits of the same number in fp16. The 192 bytes of a tile are the lower 8
+    bits of its codes, then the upper 4 bits of code i and of code i + 64 in byte 128 + i: so a
+    kernel writes and reads neighbours.
     """
     halves = round_to(x_RC, E5M6).to(torch.float16).view(torch.int16).to(torch.int32) & 0xFFFF
-    first, second = torch.unflatten(halves >> 4, -1, (-1, 2)).unbind(-1)
-    parts = (first & 0xFF, (first >> 8) | ((second & 0xF) << 4), second >> 4)
-    return torch.stack(parts, dim=-1).flatten(-2).to(torch.uint8)
+    codes_RGt = torch.unflatten(halves >> 4, -1, (-1, TILE))
+    left, right = (codes_RGt >> 8).chunk(2, dim=-1)
+    return torch.cat((codes_RGt & 0xFF, left | (right << 4)), dim=-1).flatten(-2).to(torch.uint8)
 
 
 def e5m6_values(packed: Tensor) -> Tensor:
     """The reverse: uint8 [R, 3C/2] → fp32 [R, C]."""
-    low, middle, high = torch.unflatten(packed.to(torch.int32), -1, (-1, 3)).unbind(-1)
-    first, second = low | ((middle & 0xF) << 8), (middle >> 4) | (high << 4)
-    halves = torch.stack((first, second), dim=-1).flatten(-2) << 4
+    tiles = torch.unflatten(packed.to(torch.int32), -1, (-1, TILE * 3 // 2))
+    low, pairs = torch.split(tiles, [TILE, TILE // 2], dim=-1)
+    high = torch.cat((pairs & 0xF, pairs >> 4), dim=-1)
+    halves = ((high << 12) | (low << 4)).flatten(-2)
     signed = torch.where(halves >= 1 << 15, halves - (1 << 16), halves)
     return signed.to(torch.int16).view(torch.float16).float()

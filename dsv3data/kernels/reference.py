@@ -12,9 +12,13 @@ from torch import Tensor
 
 from dsv3data.kernels.formats import (
     E4M3,
+    E5M6,
     TILE,
     Blocks,
     Rows,
+    Rows12,
+    e5m6_bytes,
+    e5m6_values,
     scale_of,
     to_e4m3,
     whole_tiles,
@@ -48,7 +52,19 @@ def quantise_columns(
     return quantise_rows(gather_rows(x_RC, source_P).T, power_of_two=power_of_two)
 
 
-def retile(q: Rows, *, source_P: Tensor | None = None) -> Rows:
+def pack_rows(x_RC: Tensor) -> Rows12:
+    """E5M6 with one scale per 1×128, a power of two [§3.3.3]."""
+    width = x_RC.shape[1]
+    tiles_RGt = torch.unflatten(
+        F.pad(x_RC.float(), (0, whole_tiles(width) - width)), -1, (-1, TILE)
+    )
+    scales_RG = scale_of(tiles_RGt.abs().amax(dim=-1), E5M6, power_of_two=True)
+    scaled = torch.where(scales_RG.isnan().unsqueeze(-1), 0, tiles_RGt / scales_RG.unsqueeze(-1))
+    packed_RB = e5m6_bytes(scaled.flatten(1))
+    return Rows12(packed_RB=packed_RB, scales_GR=scales_RG.T.contiguous(), width=width)
+
+
+def retile(q: Rows | Rows12, *, source_P: Tensor | None = None) -> Rows:
     """From 1×128 to 128×1 and transposed: the forward's operand becomes the weight gradient's."""
     return quantise_rows(gather_rows(dequantise_rows(q), source_P).T, power_of_two=True)
 
@@ -72,9 +88,10 @@ def quantise_blocks(w_ERC: Tensor) -> tuple[Blocks, Blocks]:
     )
 
 
-def dequantise_rows(q: Rows) -> Tensor:
+def dequantise_rows(q: Rows | Rows12) -> Tensor:
     """fp32 [R, width]."""
-    tiles_RGt = torch.unflatten(q.codes_RC.float(), -1, (-1, TILE))
+    values_RC = q.codes_RC.float() if isinstance(q, Rows) else e5m6_values(q.packed_RB)
+    tiles_RGt = torch.unflatten(values_RC, -1, (-1, TILE))
     return (tiles_RGt * q.scales_GR.T.unsqueeze(-1)).flatten(1)[:, : q.width]
 
 

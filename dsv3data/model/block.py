@@ -30,9 +30,8 @@ class Block(nn.Module):
         self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], valid_BT: Tensor, mask: Mask = None
     ) -> tuple[Tensor, Routing | None]:
         """[B, T, D] → [B, T, D] and the routing, None in a dense block; `mask` as in `MLA`."""
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rope, mask)
-        normed_BTD = self.ffn_norm(x_BTD)
+        x_BTD = x_BTD + self.attention(x_BTD, rope, mask, self.attention_norm)
         if isinstance(self.ffn, MoE):
-            y_BTD, routing = self.ffn(normed_BTD, valid_BT)
+            y_BTD, routing = self.ffn(self.ffn_norm(x_BTD), valid_BT)
             return x_BTD + y_BTD, routing
-        return x_BTD + self.ffn(normed_BTD), None
+        return x_BTD + self.ffn(x_BTD, self.ffn_norm), None

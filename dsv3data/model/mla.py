@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dsv3data.kernels.cache import WeightCodes
 from dsv3data.model.attention import Mask, attend
 from dsv3data.model.config import AttentionBackend, ModelConfig
-from dsv3data.model.linear import Linear
+from dsv3data.model.linear import Linear, side_by_side
 from dsv3data.model.norm import RMSNorm
 from dsv3data.model.recompute import remade
 from dsv3data.model.rope import rotate, softmax_scale
@@ -39,19 +40,30 @@ class MLA(nn.Module):
         self.kv_norm = RMSNorm(config.kv_lora_rank, config.norm_eps)
         self.kv_up = Linear(config.kv_lora_rank, config.n_heads * (config.d_qk_nope + config.d_v))
         self.out = Linear(config.n_heads * config.d_v, config.d_model, keep_input="e5m6")
+        self.down_codes = WeightCodes()  # of both down-projections together
         self.backend: AttentionBackend = "sdpa"
         self.recompute = False
 
-    def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], mask: Mask = None) -> Tensor:
+    def forward(
+        self,
+        x_BTD: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Mask = None,
+        norm: RMSNorm | None = None,
+    ) -> Tensor:
         """x [B, T, D] → [B, T, D].
 
         Args:
             rope: tables of the tokens' positions, [T, R / 2] or one for each row.
             mask: who sees whom, of `mask_for`; None is causal.
+            norm: what x passes first.
         """
-        key_BTHq, value_BTHV = self.keys_and_values(x_BTD, rope)
+        latent_BTQ, down_BTL = side_by_side(
+            (self.q_down, self.kv_down), x_BTD, self.down_codes, norm
+        )
+        key_BTHq, value_BTHV = self.keys_and_values(down_BTL, rope)
         heads_BTHV = attend(
-            self.queries(x_BTD, rope),
+            self.queries(latent_BTQ, rope),
             key_BTHq,
             value_BTHV,
             mask,
@@ -61,8 +73,8 @@ class MLA(nn.Module):
         mixed_BTD: Tensor = self.out(heads_BTHV.flatten(2))
         return mixed_BTD
 
-    def queries(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-        """[Eq. 6-9] → [B, T, H, N + R]."""
+    def queries(self, latent_BTQ: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        """What `q_down` gives, [Eq. 7-9] → [B, T, H, N + R]."""
 
         def up(latent_BTQ: Tensor) -> Tensor:
             up_BTH = self.q_up.after_norm(self.q_norm, latent_BTQ)
@@ -70,13 +82,14 @@ class MLA(nn.Module):
             plain, turned = torch.split(query_BTHq, [self.d_qk_nope, self.d_qk_rope], dim=-1)
             return torch.cat((plain, rotate(turned, rope)), dim=-1)
 
-        latent_BTQ = self.q_down(x_BTD)
         if not self.recompute:
             return up(latent_BTQ)
         return remade(up, latent_BTQ, weights=(self.q_norm.weight, self.q_up.weight))
 
-    def keys_and_values(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """[Eq. 1-5] → keys [B, T, H, N + R], values [B, T, H, V]."""
+    def keys_and_values(
+        self, down_BTL: Tensor, rope: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """What `kv_down` gives, [Eq. 2-5] → keys [B, T, H, N + R], values [B, T, H, V]."""
 
         def up(down_BTL: Tensor) -> tuple[Tensor, ...]:
             latent_BTC, shared_BTR = torch.split(
@@ -89,7 +102,6 @@ class MLA(nn.Module):
             shared_BTHR = shared_BT1R.expand(-1, -1, self.n_heads, -1)
             return torch.cat((key_BTHN, shared_BTHR), dim=-1), value_BTHV
 
-        down_BTL = self.kv_down(x_BTD)
         if not self.recompute:
             key_BTHq, value_BTHV = up(down_BTL)
         else:

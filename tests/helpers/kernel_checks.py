@@ -26,12 +26,13 @@ from dsv3data.kernels.formats import (
     E5M6,
     Blocks,
     Rows,
+    Rows12,
     e5m6_bytes,
     e5m6_values,
     round_to,
     to_e4m3,
 )
-from dsv3data.kernels.linear import fp8_linear
+from dsv3data.kernels.linear import fp8_linear, fp8_norm_linear, fp8_swiglu_linear
 from dsv3data.kernels.segments import segments_of
 
 # A sum of fp32 in another order; exp and sigmoid of another library.
@@ -118,9 +119,24 @@ def check_quantise_columns(draw: Draw) -> None:
 
 
 def check_retile(draw: Draw) -> None:
-    q = reference.quantise_rows(draw.rough(draw.size(300), draw.size(200)), power_of_two=True)
-    for source in (None, draw.sources(q.n_rows)):
-        same_codes(launch.retile(q, source_P=source), reference.retile(q, source_P=source))
+    x = draw.rough(draw.size(300), draw.size(200))
+    kept: tuple[Rows | Rows12, ...] = (
+        reference.quantise_rows(x, power_of_two=True),
+        reference.pack_rows(x),
+    )
+    for q in kept:
+        for source in (None, draw.sources(len(x))):
+            same_codes(launch.retile(q, source_P=source), reference.retile(q, source_P=source))
+
+
+def check_pack_rows(draw: Draw) -> None:
+    for x in (draw.rough(draw.size(), draw.size(300)), draw.normal(draw.size(), 130).T):
+        found, expected = launch.pack_rows(x), reference.pack_rows(x)
+        assert found.width == expected.width
+        assert torch.equal(found.packed_RB, expected.packed_RB)
+        torch.testing.assert_close(
+            found.scales_GR, expected.scales_GR, rtol=0, atol=0, equal_nan=True
+        )
 
 
 def check_quantise_blocks(draw: Draw) -> None:
@@ -207,7 +223,7 @@ def check_no_rows(draw: Draw) -> None:
 
 
 def check_layers(draw: Draw) -> None:
-    """A linear layer and a layer of experts with all gradients: this device against the CPU."""
+    """Every kind of layer with all gradients: this device against the CPU."""
     d, f, experts, tokens = 8 * draw.size(20), 8 * draw.size(20), 4, draw.size()
     chosen = draw.integers(experts, tokens, 2)
     tensors = (
@@ -215,14 +231,19 @@ def check_layers(draw: Draw) -> None:
         draw.normal(tokens, 2).sigmoid(),
         draw.normal(experts, 2 * f, d) / d**0.5,
         draw.normal(experts, d, f) / f**0.5,
-        draw.normal(f, d),
+        draw.normal(d, d),
+        draw.normal(d, d),
+        draw.normal(d),
     )
     results = []
     for device in (draw.device, "cpu"):
-        x, weights, up, down, w = leaves = [t.to(device).requires_grad_() for t in tensors]
+        leaves = [t.to(device).requires_grad_() for t in tensors]
+        x, weights, up, down, w, side, gain = leaves
         codes = (WeightCodes(), WeightCodes())
         y = fp8_experts(x, chosen.to(device), weights, up, down, codes)
-        z = fp8_linear(y, w, WeightCodes(), keep_input="e5m6")
+        z = fp8_linear(y, w, codes=WeightCodes(), keep_input="e5m6")
+        z = fp8_norm_linear(z, gain, 1e-6, side, w, codes=WeightCodes())
+        z = fp8_swiglu_linear(z[:, : 2 * d], side.T, codes=WeightCodes())
         grads = torch.autograd.grad(z, leaves, torch.ones_like(z))
         results.append([t.detach().cpu() for t in (z, *grads)])
     for found, expected in zip(*results, strict=True):
@@ -231,7 +252,7 @@ def check_layers(draw: Draw) -> None:
 
 def check_casts(draw: Draw) -> None:
     """The device's own cast, and both formats, against their definition."""
-    x = (draw.normal(1000, 64) * torch.exp2(4 * draw.normal(1000, 64))).clamp(-500, 500)
+    x = (draw.normal(500, 128) * torch.exp2(4 * draw.normal(500, 128))).clamp(-500, 500)
     assert torch.equal(to_e4m3(x).float(), round_to(x, E4M3))
     assert torch.equal(e5m6_values(e5m6_bytes(x)), round_to(x, E5M6))
 
@@ -241,6 +262,7 @@ CHECKS: tuple[Callable[[Draw], None], ...] = (
     check_quantise_rows,
     check_quantise_rows_of_other_layouts,
     check_quantise_columns,
+    check_pack_rows,
     check_retile,
     check_quantise_blocks,
     check_swiglu_quantise,

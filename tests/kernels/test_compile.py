@@ -44,8 +44,7 @@ def compiled_gemm(kind: str, tile: Tile, folder: Path) -> Compiled:
             "M": "i32", "N": "i32", "n_groups": "i32", "whole_n": "i32",
         }  # fmt: skip
     constants |= {
-        "BLOCK_M": m, "BLOCK_N": n, "BAND": tile.band, "PROGRAMS": 132 * tile.per_sm,
-        "SPECIALISED": tile.specialised,
+        "BLOCK_M": m, "BLOCK_N": n, "BAND": tile.band, "SPECIALISED": tile.specialised,
     }  # fmt: skip
     options = {"num_warps": tile.warps, "num_stages": tile.stages}
     return compile_for_hopper(kernel, types, constants, options, folder)
@@ -104,7 +103,7 @@ MEMORY_BOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "quantise_columns_kernel": (
         {"x_RC": "*u8", "x_scales_GR": "*fp32", "source_P": "*i64", "codes_CP": "*u8"}
         | {"scales_gC": "*fp32", "n_x_rows": "i32"} | SIZES | STRIDES,
-        {"GATHER": True, "FROM_CODES": True, "POWER_OF_TWO": True, "COLUMNS": COLUMNS},
+        {"GATHER": True, "BITS": 12, "POWER_OF_TWO": True, "COLUMNS": COLUMNS},
     ),
     "quantise_blocks_kernel": (
         {"w_ERC": "*fp32", "codes_ERC": "*u8", "codes_ECR": "*u8"}
@@ -125,6 +124,11 @@ MEMORY_BOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     ),
     "rmsnorm_quantise_kernel": (
         {"x_RC": "*bf16", "weight_C": "*fp32", "eps": "fp32"} | OUT | SIZES | STRIDES,
+        {"GROUPS": 64},
+    ),
+    "pack_rows_kernel": (
+        {"x_RC": "*bf16", "packed_RB": "*u8", "scales_GR": "*fp32", "packed_stride": "i32"}
+        | {"x_stride": "i32"} | SIZES,
         {"ROWS": ROWS},
     ),
     "combine_kernel": (

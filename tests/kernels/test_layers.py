@@ -10,12 +10,11 @@ import torch.nn.functional as F
 
 from dsv3data.contracts.errors import BadInput, EnvironmentFault
 from dsv3data.kernels import dispatch
-from dsv3data.kernels.cache import WeightCodes, keep
+from dsv3data.kernels.cache import WeightCodes
 from dsv3data.kernels.experts import fp8_experts, sorted_experts
-from dsv3data.kernels.formats import e5m6_values
-from dsv3data.kernels.linear import fp8_linear, fp8_norm_linear
+from dsv3data.kernels.linear import fp8_linear, fp8_norm_linear, fp8_swiglu_linear
 from dsv3data.kernels.measure import relative_error
-from dsv3data.kernels.reference import dequantise_rows, quantise_rows
+from dsv3data.kernels.reference import dequantise_rows, pack_rows, quantise_rows
 
 
 def normal(seed: int, *shape: int) -> torch.Tensor:
@@ -33,7 +32,7 @@ def linear_inputs() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("keep_input", ["e4m3", "e5m6"])
 def test_a_linear_layer_and_its_gradients(keep_input: Any) -> None:
     x, w = linear_inputs()
-    found = gradients(fp8_linear(x, w, WeightCodes(), keep_input=keep_input), x, w)
+    found = gradients(fp8_linear(x, w, codes=WeightCodes(), keep_input=keep_input), x, w)
     for one, exact in zip(found, gradients(F.linear(x, w), x, w), strict=True):
         assert one.shape == exact.shape
         assert 0.02 < relative_error(one, exact) < 0.05
@@ -42,24 +41,49 @@ def test_a_linear_layer_and_its_gradients(keep_input: Any) -> None:
 def test_a_norm_and_a_linear_layer_in_one() -> None:
     x, w = linear_inputs()
     gain = normal(2, 200).requires_grad_()
-    found = gradients(fp8_norm_linear(x, gain, 1e-6, w, WeightCodes()), x, gain, w)
+    found = gradients(fp8_norm_linear(x, gain, 1e-6, w, codes=WeightCodes()), x, gain, w)
     exact = gradients(F.linear(F.rms_norm(x, (200,), gain, 1e-6), w), x, gain, w)
     for one, other in zip(found, exact, strict=True):
         assert one.shape == other.shape
         assert 0.02 < relative_error(one, other) < 0.05
     saved: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
-        fp8_norm_linear(x, gain, 1e-6, w, WeightCodes())
+        fp8_norm_linear(x, gain, 1e-6, w, codes=WeightCodes())
     assert sorted(t.numel() for t in saved) == [200, x.numel()]
+
+
+def test_layers_that_read_the_same_are_one_gemm() -> None:
+    x, w = linear_inputs()
+    one = normal(3, 128, 200).requires_grad_()
+    found = gradients(fp8_linear(x, one, w, codes=WeightCodes()), x, one, w)
+    exact = gradients(torch.cat((F.linear(x, one), F.linear(x, w)), -1), x, one, w)
+    for mine, other in zip(found, exact, strict=True):
+        assert mine.shape == other.shape
+        assert 0.02 < relative_error(mine, other) < 0.05
+    # Whole tiles of each: the same codes, so the same bits as alone.
+    assert torch.equal(found[0][..., :128], fp8_linear(x, one, codes=WeightCodes()))
+    assert torch.equal(found[0][..., 128:], fp8_linear(x, w, codes=WeightCodes()))
+
+
+@pytest.mark.parametrize("width", [128, 70])
+def test_a_swiglu_and_a_linear_layer_in_one(width: int) -> None:
+    h, w = normal(0, 3, 50, 2 * width).requires_grad_(), normal(1, 130, width).requires_grad_()
+    found = gradients(fp8_swiglu_linear(h, w, codes=WeightCodes()), h, w)
+    gate, up = h.chunk(2, dim=-1)
+    exact = gradients(F.linear(F.silu(gate) * up, w), h, w)
+    for mine, other in zip(found, exact, strict=True):
+        assert mine.shape == other.shape
+        assert 0.02 < relative_error(mine, other) < 0.06
+    saved: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        fp8_swiglu_linear(h, w, codes=WeightCodes())
+    assert [t.dtype for t in saved] == [torch.float8_e4m3fn, torch.float32]  # codes and scales
 
 
 def test_twelve_bits_keep_an_eighth_of_the_error() -> None:
     x = normal(0, 70, 200)
-    q = quantise_rows(x, power_of_two=True)
-    packed, scales_GR = keep(x, q, "e5m6")
-    back = e5m6_values(packed).unflatten(-1, (-1, 128)) * scales_GR.T.unsqueeze(-1)
-    error = relative_error(back.flatten(1)[:, :200], x)
-    assert 0 < error < relative_error(dequantise_rows(q), x) / 7
+    error = relative_error(dequantise_rows(pack_rows(x)), x)
+    assert 0 < error < relative_error(dequantise_rows(quantise_rows(x, power_of_two=True)), x) / 7
 
 
 def test_what_a_linear_layer_keeps() -> None:
@@ -71,7 +95,7 @@ def test_what_a_linear_layer_keeps() -> None:
             lambda t, saved=saved: saved.append(t) or t, lambda t: t
         )
         with pack:
-            fp8_linear(x, w, WeightCodes(), keep_input=keep_input)
+            fp8_linear(x, w, codes=WeightCodes(), keep_input=keep_input)
         sizes[keep_input] = sum(t.nbytes for t in saved)
     scales = 4 * x.numel() // 128
     assert sizes == {"e4m3": x.numel() + scales, "e5m6": x.numel() * 3 // 2 + scales}
@@ -80,7 +104,7 @@ def test_what_a_linear_layer_keeps() -> None:
 
 def test_activations_in_bf16_leave_weight_gradients_in_fp32() -> None:
     x, w = linear_inputs()
-    y = fp8_linear(x.bfloat16(), w, WeightCodes())
+    y = fp8_linear(x.bfloat16(), w, codes=WeightCodes())
     assert y.dtype == torch.bfloat16
     y.float().sum().backward()
     assert w.grad is not None
@@ -100,7 +124,7 @@ def test_codes_follow_their_weight() -> None:
 
 def test_the_same_inputs_give_the_same_bits() -> None:
     x, w = linear_inputs()
-    runs = [gradients(fp8_linear(x, w, WeightCodes()), x, w) for _ in range(2)]
+    runs = [gradients(fp8_linear(x, w, codes=WeightCodes()), x, w) for _ in range(2)]
     assert all(map(torch.equal, *runs))
 
 
@@ -108,7 +132,7 @@ def test_not_a_number_reaches_outputs_and_gradients() -> None:
     x, w = linear_inputs()
     with torch.no_grad():
         x[1, 3, 7] = float("nan")
-    y, grad_x, grad_w = gradients(fp8_linear(x, w, WeightCodes()), x, w)
+    y, grad_x, grad_w = gradients(fp8_linear(x, w, codes=WeightCodes()), x, w)
     assert y.isnan().any(dim=-1).nonzero().tolist() == [[1, 3]]
     assert not grad_x.isnan().any()
     assert grad_w.isnan().any()
@@ -172,9 +196,11 @@ def test_experts_keep_their_inputs_once_a_token() -> None:
 def test_wrong_inputs_are_refused() -> None:
     x, w = linear_inputs()
     with pytest.raises(BadInput, match="FP8 layers take BF16 or FP32, not"):
-        fp8_linear(x.double(), w, WeightCodes())
+        fp8_linear(x.double(), w, codes=WeightCodes())
     with pytest.raises(BadInput, match="an FP8 layer's input and weight do not meet"):
-        fp8_linear(x[..., :100], w, WeightCodes())
+        fp8_linear(x[..., :100], w, codes=WeightCodes())
+    with pytest.raises(BadInput, match="an FP8 layer's input and weight do not meet"):
+        fp8_swiglu_linear(normal(0, 3, 401), w, codes=WeightCodes())
     chosen, x, weights, up, down = expert_inputs("even")
     with pytest.raises(BadInput, match="experts in BF16 need widths that 8 divides, not"):
         sorted_experts(x[:, :70].bfloat16(), chosen, weights, up[:, :, :70], down[:, :70])

@@ -67,8 +67,8 @@ def test_attention_equals_one_position_and_one_head_at_a_time() -> None:
 def attend_slowly(
     attention: MLA, x_BTD: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor]
 ) -> torch.Tensor:
-    query = attention.queries(x_BTD, rope)
-    key, value = attention.keys_and_values(x_BTD, rope)
+    query = attention.queries(attention.q_down(x_BTD), rope)
+    key, value = attention.keys_and_values(attention.kv_down(x_BTD), rope)
     rows, tokens, heads, _ = query.shape
     mixed = torch.zeros(rows, tokens, heads, attention.d_v)
     for row in range(rows):

@@ -29,7 +29,7 @@ def matmul_blocks_kernel(
     a_MK, b_ENK, a_scales_GM, b_scales_EnG, tile_experts, out_MN,
     M, N, n_groups, whole_n,
     GROUPED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BAND: tl.constexpr,
-    PROGRAMS: tl.constexpr, SPECIALISED: tl.constexpr,
+    SPECIALISED: tl.constexpr,
 ):  # fmt: skip
     """out = a · b[expert]ᵀ; a has 1×128 scales, b 128×128. BLOCK_N divides 128.
 
@@ -39,7 +39,7 @@ def matmul_blocks_kernel(
         tile_experts: int32 per 128 rows of a, -1 for rows past the last expert; read if GROUPED.
     """
     tiles_m, tiles_n = tl.cdiv(M, BLOCK_M), tl.cdiv(N, BLOCK_N)
-    for tile in tl.range(tl.program_id(0), tiles_m * tiles_n, PROGRAMS):
+    for tile in tl.range(tl.program_id(0), tiles_m * tiles_n, tl.num_programs(0)):
         m, n = place_of_tile(tile, tiles_m, tiles_n, BAND)
         expert = 0
         groups = n_groups
@@ -64,8 +64,7 @@ def matmul_blocks_kernel(
 def matmul_rows_kernel(
     a_MP, b_NP, a_scales_GM, b_scales_GN, starts_E1, out_EMN,
     M, N, n_experts,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BAND: tl.constexpr, PROGRAMS: tl.constexpr,
-    SPECIALISED: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BAND: tl.constexpr, SPECIALISED: tl.constexpr,
 ):  # fmt: skip
     """out[e] = a · bᵀ over the slots of expert e; both have 1×128 scales along the slots.
 
@@ -73,7 +72,7 @@ def matmul_rows_kernel(
     """
     tiles_m, tiles_n = tl.cdiv(M, BLOCK_M), tl.cdiv(N, BLOCK_N)
     per_expert = tiles_m * tiles_n
-    for tile in tl.range(tl.program_id(0), n_experts * per_expert, PROGRAMS):
+    for tile in tl.range(tl.program_id(0), n_experts * per_expert, tl.num_programs(0)):
         expert = tile // per_expert
         m, n = place_of_tile(tile % per_expert, tiles_m, tiles_n, BAND)
         first = tl.load(starts_E1 + expert) // 128

@@ -16,6 +16,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from dsv3data.kernels.device.gemm import matmul_blocks_kernel, matmul_rows_kernel
 from dsv3data.kernels.device.quantise import (
     combine_kernel,
+    pack_rows_kernel,
     quantise_blocks_kernel,
     quantise_columns_kernel,
     quantise_rows_kernel,
@@ -23,7 +24,7 @@ from dsv3data.kernels.device.quantise import (
     swiglu_backward_kernel,
     swiglu_quantise_kernel,
 )
-from dsv3data.kernels.formats import TILE, Blocks, Rows, whole_tiles
+from dsv3data.kernels.formats import TILE, Blocks, Rows, Rows12, whole_tiles
 
 INTERPRETED = not isinstance(quantise_rows_kernel, triton.JITFunction)
 ROWS, COLUMNS = 16, 64  # of one program of a quantisation kernel
@@ -81,15 +82,16 @@ def quantise_columns(
     x_RC: Tensor, *, power_of_two: bool = False, source_P: Tensor | None = None
 ) -> Rows:
     x_RC = _rows_contiguous(x_RC)
-    return _columns(x_RC, None, x_RC.shape[1], source_P, power_of_two=power_of_two)
+    return _columns(x_RC, None, 0, x_RC.shape[1], source_P, power_of_two=power_of_two)
 
 
-def retile(q: Rows, *, source_P: Tensor | None = None) -> Rows:
-    return _columns(_bytes(q.codes_RC), q.scales_GR, q.width, source_P, power_of_two=True)
+def retile(q: Rows | Rows12, *, source_P: Tensor | None = None) -> Rows:
+    x_RC, bits = (_bytes(q.codes_RC), 8) if isinstance(q, Rows) else (q.packed_RB, 12)
+    return _columns(x_RC, q.scales_GR, bits, q.width, source_P, power_of_two=True)
 
 
 def _columns(
-    x_RC: Tensor, scales_GR: Tensor | None, width: int, source_P: Tensor | None, *,
+    x_RC: Tensor, scales_GR: Tensor | None, bits: int, width: int, source_P: Tensor | None, *,
     power_of_two: bool,
 ) -> Rows:  # fmt: skip
     n_rows = len(x_RC if source_P is None else source_P)
@@ -99,8 +101,25 @@ def _columns(
         quantise_columns_kernel[grid](
             x_RC, scales_GR, source_P, _bytes(out.codes_RC), out.scales_GR,
             n_rows, width, len(x_RC), x_RC.stride(0), out.codes_RC.stride(0),
-            GATHER=source_P is not None, FROM_CODES=scales_GR is not None,
-            POWER_OF_TWO=power_of_two, INTERPRETED=INTERPRETED, COLUMNS=COLUMNS,
+            GATHER=source_P is not None, BITS=bits, POWER_OF_TWO=power_of_two,
+            INTERPRETED=INTERPRETED, COLUMNS=COLUMNS,
+        )  # fmt: skip
+    return out
+
+
+def pack_rows(x_RC: Tensor) -> Rows12:
+    x_RC = _rows_contiguous(x_RC)
+    n_rows, width = x_RC.shape
+    wide, device = whole_tiles(width), x_RC.device
+    out = Rows12(
+        packed_RB=torch.empty(n_rows, wide * 3 // 2, dtype=torch.uint8, device=device),
+        scales_GR=torch.empty(wide // TILE, n_rows, device=device),
+        width=width,
+    )
+    if n_rows:
+        pack_rows_kernel[(triton.cdiv(n_rows, ROWS), wide // TILE)](
+            x_RC, out.packed_RB, out.scales_GR,
+            n_rows, width, x_RC.stride(0), out.packed_RB.stride(0), ROWS=ROWS,
         )  # fmt: skip
     return out
 
@@ -156,12 +175,18 @@ def rmsnorm_quantise(x_RC: Tensor, weight_C: Tensor, eps: float) -> Rows:
     width = x_RC.shape[1]
     out = _new_rows(len(x_RC), width, x_RC.device)
     if out.n_rows:
-        rmsnorm_quantise_kernel[(triton.cdiv(out.n_rows, ROWS),)](
+        groups = triton.next_power_of_2(len(out.scales_GR))
+        rmsnorm_quantise_kernel[(out.n_rows,)](
             x_RC, weight_C, _bytes(out.codes_RC), out.scales_GR,
             out.n_rows, width, x_RC.stride(0), out.codes_RC.stride(0), eps,
-            INTERPRETED=INTERPRETED, ROWS=ROWS,
+            INTERPRETED=INTERPRETED, GROUPS=groups, num_warps=warps_of_row(groups),
         )  # fmt: skip
     return out
+
+
+def warps_of_row(groups: int) -> int:
+    """So many that a thread holds at most 32 values of a row up to 16,384 wide."""
+    return min(max(groups // 8, 4), 16)
 
 
 def combine(x_PC: Tensor, slots_TK: Tensor) -> Tensor:
@@ -200,7 +225,7 @@ def matmul_blocks(
             TensorDescriptor.from_tensor(out_MN, [tile.block_m, tile.block_n]),
             a.n_rows, b.height, k // TILE, whole_n,
             GROUPED=tile_experts is not None, BLOCK_M=tile.block_m, BLOCK_N=tile.block_n,
-            BAND=tile.band, PROGRAMS=programs, SPECIALISED=tile.specialised,
+            BAND=tile.band, SPECIALISED=tile.specialised,
             num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
     return out_MN[:, : b.height]
@@ -219,7 +244,7 @@ def matmul_rows(a: Rows, b: Rows, starts_E1: Tensor, *, tile: Tile = TILES[0]) -
         a.scales_GR, b.scales_GR, starts_E1,
         TensorDescriptor.from_tensor(out_EMN, [1, tile.block_m, tile.block_n]),
         a.n_rows, b.n_rows, experts,
-        BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BAND=tile.band, PROGRAMS=programs,
+        BLOCK_M=tile.block_m, BLOCK_N=tile.block_n, BAND=tile.band,
         SPECIALISED=tile.specialised, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return out_EMN[:, :, : b.n_rows]

@@ -8,7 +8,16 @@ counts vary from call to call and are not compiled in.
 import triton
 import triton.language as tl
 
-from dsv3data.kernels.device.encode import decode, encode, magnitude_bits, scale_and_inverse
+from dsv3data.kernels.device.encode import (
+    TOP_MANTISSA_12,
+    decode,
+    decode_12,
+    encode,
+    encode_12,
+    magnitude_bits,
+    power_of_two,
+    scale_and_inverse,
+)
 
 
 @triton.jit(do_not_specialize=["n_rows"])
@@ -39,12 +48,13 @@ def quantise_rows_kernel(
 def quantise_columns_kernel(
     x_RC, x_scales_GR, source_P, codes_CP, scales_gC,
     n_rows, n_columns, n_x_rows, x_stride, codes_stride,
-    GATHER: tl.constexpr, FROM_CODES: tl.constexpr, POWER_OF_TWO: tl.constexpr,
+    GATHER: tl.constexpr, BITS: tl.constexpr, POWER_OF_TWO: tl.constexpr,
     INTERPRETED: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """128 rows × COLUMNS columns per program, written transposed: grid (⌈P / 128⌉, ⌈C / COLUMNS⌉).
 
-    With FROM_CODES x is E4M3 with 1×128 scales (COLUMNS divides 128) and is dequantised first.
+    With BITS 8 or 12, x is E4M3 or packed E5M6 with 1×128 scales and is dequantised first (COLUMNS
+    is 64, half a tile); with 0 it is plain.
     """
     group = tl.program_id(0)
     row = group * 128 + tl.arange(0, 128)
@@ -54,19 +64,55 @@ def quantise_columns_kernel(
         source = tl.load(source_P + row, mask=row < n_rows, other=-1)
     row_mask = (row < n_rows) & (source >= 0)
     mask = row_mask[:, None] & (column < n_columns)[None, :]
-    place = source.to(tl.int64)[:, None] * x_stride + column[None, :]
-    if FROM_CODES:
-        old_group = tl.program_id(1) * COLUMNS // 128
-        old_scale = tl.load(x_scales_GR + old_group * n_x_rows + source, mask=row_mask, other=0.0)
-        codes = tl.load(x_RC + place, mask=mask, other=0)
-        x = decode(codes, INTERPRETED) * old_scale[:, None]
+    start = source.to(tl.int64)[:, None] * x_stride
+    if BITS == 0:
+        x = tl.load(x_RC + start + column[None, :], mask=mask, other=0.0).to(tl.float32)
     else:
-        x = tl.load(x_RC + place, mask=mask, other=0.0).to(tl.float32)
+        tile = tl.program_id(1) * COLUMNS // 128
+        old_scale = tl.load(x_scales_GR + tile * n_x_rows + source, mask=row_mask, other=0.0)
+        if BITS == 8:
+            codes = tl.load(x_RC + start + column[None, :], mask=mask, other=0)
+            x = decode(codes, INTERPRETED) * old_scale[:, None]
+        else:
+            tl.static_assert(COLUMNS == 64)
+            half = tl.program_id(1) % 2
+            place = start + tile * 192 + tl.arange(0, COLUMNS)[None, :]
+            low = tl.load(x_RC + place + half * 64, mask=mask, other=0)
+            pair = tl.load(x_RC + place + 128, mask=mask, other=0)
+            x = decode_12(low, pair, half * 4) * old_scale[:, None]
     scale, inverse = scale_and_inverse(tl.max(magnitude_bits(x), axis=0), POWER_OF_TWO)
     codes = encode(x, inverse[None, :], INTERPRETED)
     place = column.to(tl.int64)[:, None] * codes_stride + row[None, :]
     tl.store(codes_CP + place, tl.trans(codes), mask=(column < n_columns)[:, None])
     tl.store(scales_gC + group * n_columns + column, scale, mask=column < n_columns)
+
+
+@triton.jit(do_not_specialize=["n_rows"])
+def pack_rows_kernel(
+    x_RC, packed_RB, scales_GR, n_rows, n_columns, x_stride, packed_stride, ROWS: tl.constexpr,
+):  # fmt: skip
+    """1×128 in E5M6, ROWS rows × one tile per program: grid (⌈R / ROWS⌉, G).
+
+    The halves of a tile are two loads, since code i shares a byte with code i + 64.
+    """
+    group = tl.program_id(1)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    inside = (row < n_rows)[:, None]
+    half = tl.arange(0, 64)[None, :]
+    column = group * 128 + half
+    place = row.to(tl.int64)[:, None] * x_stride + column
+    left = tl.load(x_RC + place, mask=inside & (column < n_columns), other=0.0).to(tl.float32)
+    right = tl.load(x_RC + place + 64, mask=inside & (column + 64 < n_columns), other=0.0)
+    right = right.to(tl.float32)
+    amax = tl.maximum(tl.max(magnitude_bits(left), axis=1), tl.max(magnitude_bits(right), axis=1))
+    scale, inverse = power_of_two(amax, TOP_MANTISSA_12, 15)
+    left, right = encode_12(left, inverse[:, None]), encode_12(right, inverse[:, None])
+    place = row.to(tl.int64)[:, None] * packed_stride + group * 192 + half
+    tl.store(packed_RB + place, (left & 0xFF).to(tl.uint8), mask=inside)
+    tl.store(packed_RB + place + 64, (right & 0xFF).to(tl.uint8), mask=inside)
+    pairs = (left >> 8) | ((right >> 8) << 4)
+    tl.store(packed_RB + place + 128, pairs.to(tl.uint8), mask=inside)
+    tl.store(scales_GR + group * n_rows + row, scale, mask=row < n_rows)
 
 
 @triton.jit
@@ -163,29 +209,22 @@ def swiglu_backward_kernel(
 @triton.jit(do_not_specialize=["n_rows"])
 def rmsnorm_quantise_kernel(
     x_RC, weight_C, codes_RC, scales_GR, n_rows, n_columns, x_stride, codes_stride, eps,
-    INTERPRETED: tl.constexpr, ROWS: tl.constexpr,
+    INTERPRETED: tl.constexpr, GROUPS: tl.constexpr,
 ):  # fmt: skip
-    """x / rms(x) · weight → 1×128: grid ⌈R / ROWS⌉. The second pass finds the row in cache."""
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    inside = (row < n_rows)[:, None]
-    start = row.to(tl.int64)[:, None] * x_stride
-    squares = tl.zeros((ROWS, 128), tl.float32)
-    for group in range(0, tl.cdiv(n_columns, 128)):
-        column = group * 128 + tl.arange(0, 128)[None, :]
-        x = tl.load(x_RC + start + column, mask=inside & (column < n_columns), other=0.0)
-        x = x.to(tl.float32)
-        squares += x * x
-    inverse_rms = tl.rsqrt(tl.sum(squares, axis=1) / n_columns + eps)
-    for group in range(0, tl.cdiv(n_columns, 128)):
-        column = group * 128 + tl.arange(0, 128)[None, :]
-        x = tl.load(x_RC + start + column, mask=inside & (column < n_columns), other=0.0)
-        weight = tl.load(weight_C + column, mask=column < n_columns, other=0.0).to(tl.float32)
-        normed = x.to(tl.float32) * inverse_rms[:, None] * weight
-        scale, inverse = scale_and_inverse(tl.max(magnitude_bits(normed), axis=1), True)
-        codes = encode(normed, inverse[:, None], INTERPRETED)
-        place = row.to(tl.int64)[:, None] * codes_stride + column
-        tl.store(codes_RC + place, codes, mask=inside)
-        tl.store(scales_GR + group * n_rows + row, scale, mask=row < n_rows)
+    """x / rms(x) · weight → 1×128: grid R, a whole row of GROUPS tiles in registers."""
+    row = tl.program_id(0).to(tl.int64)
+    group = tl.arange(0, GROUPS)
+    column = group[:, None] * 128 + tl.arange(0, 128)[None, :]
+    inside = column < n_columns
+    x = tl.load(x_RC + row * x_stride + column, mask=inside, other=0.0).to(tl.float32)
+    weight = tl.load(weight_C + column, mask=inside, other=0.0).to(tl.float32)
+    mean = tl.sum(tl.sum(x * x, axis=1), axis=0) / n_columns
+    normed = x * tl.rsqrt(mean + eps) * weight
+    scale, inverse = scale_and_inverse(tl.max(magnitude_bits(normed), axis=1), True)
+    codes = encode(normed, inverse[:, None], INTERPRETED)
+    tl.store(codes_RC + row * codes_stride + column, codes, mask=column < codes_stride)
+    place = group.to(tl.int64) * n_rows + row
+    tl.store(scales_GR + place, scale, mask=group * 128 < codes_stride)
 
 
 @triton.jit(do_not_specialize=["n_tokens"])
