@@ -8,13 +8,12 @@ oracle. The test suite goes through all code points; this is the part that one c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsv3data.encoding.engine import DocumentEncoder
 from dsv3data.encoding.vocabulary import Vocabulary
 
 _PER_TEXT = 64
@@ -38,18 +37,11 @@ class Difference(NamedTuple):
         return f"token {self.place:,} is {named[0]} instead of {named[1]}"
 
 
-def first_difference(
-    texts: Sequence[str], engine: DocumentEncoder, oracle: DocumentEncoder
-) -> Difference | None:
-    """The first place at which the engine's ids are not the oracle's; None if there is none."""
-    return compare(engine.encode(texts), oracle.encode(texts))
-
-
 def compare(
     got: tuple[NDArray[np.int32], NDArray[np.int64]],
     expected: tuple[NDArray[np.int32], NDArray[np.int64]],
 ) -> Difference | None:
-    """`first_difference` of two encodings of the same texts."""
+    """Where an engine's ids of some texts first differ from the oracle's."""
     if np.array_equal(got[0], expected[0]) and np.array_equal(got[1], expected[1]):
         return None
     for text in range(len(expected[1]) - 1):

@@ -33,12 +33,14 @@ class Vocabulary:
 
     Attributes:
         tokenizer_json: the file's bytes, as they are.
+        document_json: the tokenizer for documents: the same without what could yield a control id.
         token_bytes: for each id the bytes it stands for; control tokens stand for none.
         control: ids of the control tokens that packing writes.
         control_texts: text → id of every added (control) token.
     """
 
     tokenizer_json: bytes
+    document_json: str
     token_bytes: tuple[bytes, ...]
     control: ControlIds
     control_texts: dict[str, int]
@@ -57,23 +59,6 @@ class Vocabulary:
     def sha256(self) -> str:
         """SHA-256 (hex) of tokenizer.json: the tokenizer's identity everywhere."""
         return hashlib.sha256(self.tokenizer_json).hexdigest()
-
-    @cached_property
-    def document_json(self) -> str:
-        """The tokenizer for documents: tokenizer.json without what could yield a control id.
-
-        Merges are written as text instead of pairs, which means the same in a byte-level
-        vocabulary (no entry holds a space) and loads in two thirds of the time.
-        """
-        tree = orjson.loads(self.tokenizer_json)
-        tree["added_tokens"] = []
-        for key in ("post_processor", "truncation", "padding"):
-            tree[key] = None
-        model = tree["model"]
-        model["merges"] = [
-            merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]
-        ]
-        return orjson.dumps(tree).decode()
 
     @cached_property
     def byte_lengths(self) -> NDArray[np.int32]:
@@ -155,6 +140,7 @@ def parse_vocabulary(data: bytes, *, where: str) -> Vocabulary:
         added = {token["content"]: int(token["id"]) for token in tree["added_tokens"]}
         byte_level = _is_byte_level(tree)
         ids = {*map(int, vocab.values()), *added.values()}
+        document_json = _document_json(tree)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unusable(f"it is not a tokenizer.json: {error!r}", where) from error
     if not byte_level:
@@ -166,7 +152,22 @@ def parse_vocabulary(data: bytes, *, where: str) -> Vocabulary:
     for text, token in vocab.items():
         if text not in added:
             table[token] = _bytes_of(text, where)
-    return Vocabulary(data, tuple(table), control, added)
+    return Vocabulary(
+        tokenizer_json=data,
+        document_json=document_json,
+        token_bytes=tuple(table),
+        control=control,
+        control_texts=added,
+    )
+
+
+def _document_json(tree: dict[str, Any]) -> str:
+    """Merges are written as text instead of pairs, which means the same in a byte-level vocabulary
+    (no entry holds a space) and loads in two thirds of the time."""
+    model = tree["model"]
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    tree = {**tree, "added_tokens": [], "model": {**model, "merges": merges}}
+    return orjson.dumps(tree | dict.fromkeys(("post_processor", "truncation", "padding"))).decode()
 
 
 def byte_to_character() -> dict[int, str]:

@@ -8,26 +8,20 @@ finished one that is run again only checks hashes.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from dsv3data.contracts.errors import EnvironmentFault, Stopped
 from dsv3data.contracts.manifest import FileRecord
-from dsv3data.contracts.progress import NullSink, Sink
+from dsv3data.contracts.progress import Sink
 from dsv3data.io.failpoints import failpoint
 from dsv3data.io.ledger import Ledger, UnitRecord
-
-_POLL_SECONDS = 0.1
+from dsv3data.stages.processes import WorkerDied, map_in_processes
 
 
 class UnitTask(Protocol):
@@ -62,6 +56,14 @@ class HashingTask(UnitTask, Protocol):
 
     def run_hashing(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any], str]:
         """`run`, and what `input_sha256` gives for the bytes that were read."""
+
+
+@runtime_checkable
+class WarmTask(UnitTask, Protocol):
+    """A unit with much to load, which is the same for all units of a run."""
+
+    def warm_up(self) -> None:
+        """Load it. The process will fork: no thread may be left."""
 
 
 Task = TypeVar("Task", bound=UnitTask)
@@ -113,91 +115,26 @@ def _finished(task: UnitTask, ledger: Ledger) -> UnitRecord | None:
 
 
 def _run_in_processes(tasks: Sequence[Task], workers: int, sink: Sink) -> list[UnitRecord]:
-    # Spawned, not forked: tokenizers and Arrow have threads that a fork would leave dead.
-    context = multiprocessing.get_context("spawn")
-    progress = context.SimpleQueue()
-    executor = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(progress,)
-    )
-    futures: list[Future[UnitRecord]] = []
     try:
-        futures += [executor.submit(_complete_in_worker, task) for task in tasks]
-        _follow(futures, progress, sink)
-        return [future.result() for future in futures]
-    except BrokenProcessPool as error:
+        return map_in_processes(complete_unit, tasks, workers=workers, prepare=_warm_up, sink=sink)
+    except WorkerDied as error:
+        names = ", ".join(tasks[number].name for number in error.left)
         raise EnvironmentFault(
             "a worker process died",
-            where=f"{tasks[0].out}, in one of the units {_first_left(tasks, futures, workers)}",
+            where=f"{tasks[0].out}" + (f", in one of the units {names}" if names else ""),
             effect="its unit left nothing behind; all finished units are kept",
             fix="look for the out-of-memory killer, use fewer --workers, run the command again",
         ) from error
-    finally:
-        for child in multiprocessing.active_children():
-            child.terminate()
-        executor.shutdown(cancel_futures=True)
 
 
-def _first_left(tasks: Sequence[Task], futures: Sequence[Future[UnitRecord]], number: int) -> str:
-    """The first units without a record: units begin in their order, so these were under way."""
-    pairs = zip(tasks, futures, strict=False)
-    left = [task.name for task, future in pairs if not future.done() or future.exception()]
-    return ", ".join(left[:number])
-
-
-def _follow(futures: Sequence[Future[UnitRecord]], progress: Any, sink: Sink) -> None:
-    """Pass on progress and notes until all is done or something failed.
-
-    Each worker says what is true of all: of notes that are the same up to a colon, the first.
-    """
-    pending: set[Future[UnitRecord]] = set(futures)
-    said: set[str] = set()
-    while pending:
-        done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
-        while not progress.empty():
-            amount, counts, note = progress.get()
-            if note is None:
-                sink.advance(amount, **counts)
-            elif (topic := note.partition(":")[0]) not in said:
-                said.add(topic)
-                sink.note(note)
-        for future in done:
-            future.result()
-
-
-class _QueueSink(NullSink):
-    """A worker's sink: sends progress to the parent."""
-
-    def __init__(self, queue: Any) -> None:
-        self._queue = queue
-
-    def advance(self, amount: int, **counts: int) -> None:
-        self._queue.put((amount, counts, None))
-
-    def note(self, text: str) -> None:
-        self._queue.put((0, {}, text))
-
-
-_worker_sink: Sink = NullSink()
-
-
-def _start_worker(progress: Any) -> None:
-    """Runs first in a worker: Ctrl-C is the parent's affair, and the parent's death is ours."""
-    global _worker_sink
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _worker_sink = _QueueSink(progress)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
-        os._exit(1)
-
-
-def _complete_in_worker(task: Task) -> UnitRecord:
-    return complete_unit(task, _worker_sink)
+def _warm_up(tasks: Sequence[UnitTask]) -> None:
+    """What the first unit needs that is not done; nothing where all are."""
+    for task in tasks:
+        if not isinstance(task, WarmTask):
+            return
+        if Ledger(task.out).entered(task.name, plan_hash=task.plan_hash) is None:
+            task.warm_up()
+            return
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -19,10 +20,10 @@ from tokenizers import Tokenizer
 import dsv3data.encoding.choose as choose
 from dsv3data.contracts import special_tokens
 from dsv3data.contracts.errors import BadConfig, EnvironmentFault
-from dsv3data.encoding.choose import choose_engine
+from dsv3data.encoding.choose import choose_engine, load_engines
 from dsv3data.encoding.fastokens import FastokensEncoder
 from dsv3data.encoding.huggingface import HuggingFaceEncoder
-from dsv3data.encoding.probe import compare, first_difference, probe_texts
+from dsv3data.encoding.probe import compare, probe_texts
 from dsv3data.encoding.speed import bytes_per_second
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary, parse_vocabulary
 
@@ -69,7 +70,7 @@ def test_every_code_point_between_letters_and_between_spaces(
     for start in range(0, len(characters), 256):
         texts += ["a".join(characters[start : start + 256])]
         texts += [" ".join(characters[start : start + 256])]
-    assert first_difference(texts, fast, oracle) is None
+    assert compare(fast.encode(texts), oracle.encode(texts)) is None
 
 
 @settings(max_examples=400, deadline=None)
@@ -235,12 +236,13 @@ def test_a_wrong_engine_is_refused_for_this_tokenizer(
 ) -> None:
     install(monkeypatch, engine)
     notes: list[str] = []
-    assert choose_engine(vocabulary, "auto", note=notes.append).name == "huggingface"
+    loaded = load_engines(vocabulary, "auto")
+    assert loaded.choose(note=notes.append).name == "huggingface"
     (note,) = notes
     assert note.startswith("fastokens was refused for this tokenizer: token ")
     assert " instead of " in note
     with pytest.raises(BadConfig, match="does not give the ids of huggingface") as caught:
-        choose_engine(vocabulary, "fastokens", note=pytest.fail)
+        dataclasses.replace(loaded, wanted="fastokens").choose(note=pytest.fail)
     assert "use --engine auto" in caught.value.fix
 
 

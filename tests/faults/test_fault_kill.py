@@ -246,9 +246,9 @@ def _held_workers_of(pid: int) -> list[int]:
 
 
 def _workers_of(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    """The process's child loads what its workers share, and forks them."""
+    return [worker for nursery in _children_of(pid) for worker in _children_of(nursery)]
+
+
+def _children_of(pid: int) -> list[int]:
+    return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -17,9 +15,7 @@ from dsv3data.contracts.errors import BadInput, EnvironmentFault, Stopped
 from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.io.atomic import write_atomic
-from dsv3data.io.ledger import UnitRecord
 from dsv3data.io.manifest_file import describe_file
-from dsv3data.stages import units
 from dsv3data.stages.units import complete_unit, run_units
 from fated_units import fated_units
 
@@ -110,29 +106,6 @@ def test_a_worker_that_dies_is_explained(tmp_path: Path) -> None:
     assert [record.files[0].name for record in records] == [unit.name for unit in units]
 
 
-def test_what_each_worker_notes_is_told_once() -> None:
-    class Listener(Total):
-        notes: ClassVar[list[str]] = []
-
-        def note(self, text: str) -> None:
-            self.notes.append(text)
-
-    progress: SimpleQueue[tuple[int, dict[str, int], str | None]] = SimpleQueue()
-    for message in (
-        (0, {}, "an engine encodes: 95 MB/s"),
-        (7, {"things": 1}, None),
-        (0, {}, "an engine encodes: 97 MB/s"),
-        (0, {}, "something else"),
-    ):
-        progress.put(message)
-    done: Future[UnitRecord] = Future()
-    done.set_result(UnitRecord(plan_hash="", input_sha256="", files=(), counts={}))
-    sink = Listener()
-    units._follow([done], progress, sink)
-    assert sink.done == 7
-    assert sink.notes == ["an engine encodes: 95 MB/s", "something else"]
-
-
 @dataclass(frozen=True)
 class ReadsOnce(Task):
     """Hashes while it reads; may be asked for its hash only if there is something to compare."""
@@ -152,3 +125,22 @@ def test_a_unit_that_hashes_while_it_reads_is_read_once(tmp_path: Path) -> None:
     assert complete_unit(unit, NullSink()) == record
     (tmp_path / "u0").unlink()
     assert complete_unit(unit, NullSink()) == record
+
+
+@dataclass(frozen=True)
+class Warm(Task):
+    """Says that it was asked to load what units share."""
+
+    def warm_up(self) -> None:
+        raise AssertionError(f"{self.name} is asked")
+
+
+def test_what_units_share_is_loaded_for_the_first_that_is_not_done(tmp_path: Path) -> None:
+    tasks = [Warm(name, tmp_path) for name in "abc"]
+    complete_unit(tasks[0], NullSink())
+    with pytest.raises(AssertionError, match="b is asked") as caught:
+        run_units(tasks, workers=2, sink=NullSink())
+    assert "in warm_up" in str(caught.value.__cause__)  # the other process's traceback
+    for task in tasks:
+        complete_unit(task, NullSink())
+    assert len(run_units(tasks, workers=2, sink=NullSink())) == 3

@@ -27,7 +27,7 @@ from dsv3data.contracts.keys import keys_digest, keys_to_words
 from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import token_schema
-from dsv3data.encoding.choose import ChosenEngine, choose_engine
+from dsv3data.encoding.choose import ChosenEngine, LoadedEngines, load_engines
 from dsv3data.encoding.control_text import ControlTextCounter
 from dsv3data.encoding.oracle_check import Mismatch, OracleCheck
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
@@ -47,7 +47,7 @@ _BATCH_IDS = 4 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeUnit:
-    """A `HashingTask`: plain data that a worker process can be given.
+    """A `HashingTask` and `WarmTask`: plain data that a worker process can be given.
 
     Attributes:
         limit: documents after which to stop (all, if None).
@@ -79,19 +79,24 @@ class TokenizeUnit:
         """What the unit consists of."""
         return read_unit(self.unit, self.config.read, log)
 
+    def warm_up(self) -> None:
+        self._loaded().engines  # noqa: B018
+
     def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
         files, counts, _ = self.run_hashing(sink)
         return files, counts
 
     def run_hashing(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any], str]:
-        loaded = _load(self.tokenizer, self.tokenizer_sha256, self.engine)
         log = InputLog()
-        work = _UnitWork(self, loaded, log, sink)
+        work = _UnitWork(self, self._loaded(), log, sink)
         with atomic_writer(self.out / self.rejected_name) as rejected:
             shards = work.write_shards(rejected)
         # A trial stops somewhere in the unit, but belongs to all of its bytes.
         sha256 = log.sha256 if self.limit is None else self.input_sha256()
         return [*shards, describe_file(self.out, self.rejected_name)], work.facts(), sha256
+
+    def _loaded(self) -> _Loaded:
+        return _load(self.tokenizer, self.tokenizer_sha256, self.engine)
 
     @property
     def rejected_name(self) -> str:
@@ -142,13 +147,18 @@ class _Loaded:
         self.vocabulary = vocabulary
         self.control_text = ControlTextCounter(vocabulary.control_texts)
         self._wanted = wanted
-        self._engine: ChosenEngine | None = None
+        self._chosen: ChosenEngine | None = None
+
+    @functools.cached_property
+    def engines(self) -> LoadedEngines:
+        """The engines to choose from."""
+        return load_engines(self.vocabulary, self._wanted)
 
     def engine_for(self, texts: Sequence[str], note: Callable[[str], None]) -> ChosenEngine:
         """The engine of this process, chosen by the first texts that it is asked for."""
-        if self._engine is None:
-            self._engine = choose_engine(self.vocabulary, self._wanted, note=note, texts=texts)
-        return self._engine
+        if self._chosen is None:
+            self._chosen = self.engines.choose(note=note, texts=texts)
+        return self._chosen
 
 
 @functools.lru_cache(maxsize=1)
