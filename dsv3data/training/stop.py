@@ -48,8 +48,8 @@ class StopRequest:
         if self._again is not None and not self._told:
             self._told = True
             sink.note(
-                f"{self._again} again: the run still ends with its checkpoint, which the next "
-                "start goes on from; a third signal ends it at once, with the checkpoint before"
+                f"second signal ({self._again}): the run still ends with its checkpoint; a third "
+                "ends it at once, with the checkpoint before"
             )
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
