@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dsv3data.contracts import special_tokens
 from dsv3data.contracts.config import load_config
 from dsv3data.contracts.special_tokens import ADDED, IN_VOCABULARY, PLACEHOLDERS
 from dsv3data.model.accounting import count_parameters, flop_per_token
+from dsv3data.model.config import ModelConfig
 from dsv3data.packing.config import PackConfig
 from dsv3data.training import presets
 from dsv3data.training.config import FP8_GATE, TrainConfig
@@ -26,6 +27,9 @@ from dsv3data.training.cost import dollars, tflop_per_s
 from dsv3data.training.schedule import Knobs, knobs, planned_tokens
 from dsv3data_tokenizer.config import TokenizerTrainConfig
 from dsv3data_tokenizer.pretokenizer import DIGITS, HAN_AND_KANA, PATTERNS
+
+if TYPE_CHECKING:
+    from dsv3data.model.transformer import Transformer
 
 Verdict = Literal["equal", "departs", "differs"]
 Value = float | str
@@ -131,6 +135,73 @@ def _v3_id(text: str) -> Callable[[], Value]:
     return lambda: order.index(text)
 
 
+def _yarn_factor() -> Value:
+    """What YaRN multiplies queries and keys by: the root of its share of the softmax scale."""
+    from dsv3data.model.rope import softmax_scale
+
+    stretched = softmax_scale(_preset("671b-128k").model) / softmax_scale(_v3().model)
+    return round(math.sqrt(stretched), 9)
+
+
+def _softmax_scale() -> Value:
+    from dsv3data.model.rope import softmax_scale
+
+    return softmax_scale(_v3().model)
+
+
+def _tile() -> Value:
+    from dsv3data.kernels.formats import TILE
+
+    return TILE
+
+
+def _largest_of_e4m3() -> Value:
+    from dsv3data.kernels.formats import E4M3
+
+    return E4M3.largest
+
+
+def _bits_of_e5m6() -> Value:
+    """Sign, exponent and mantissa."""
+    from dsv3data.kernels.formats import E5M6
+
+    exponents = E5M6.largest_exponent - E5M6.smallest_exponent + 2  # that of 0 among them
+    return 1 + math.ceil(math.log2(exponents)) + E5M6.mantissa_bits
+
+
+_ROWS = 257  # of embedding and head: no other size of the model below
+
+
+@cache
+def _small_model() -> Transformer:
+    """Every part once: to look at, not to run."""
+    from dsv3data.model.transformer import Transformer
+
+    return Transformer(
+        ModelConfig(
+            vocab_size=_ROWS, context=16, n_layers=2, n_dense_layers=1, d_model=16, d_ff_dense=16,
+            n_heads=1, q_lora_rank=16, kv_lora_rank=16, n_routed_experts=16, d_expert=16,
+        )
+    )  # fmt: skip
+
+
+def _kept_after_attention() -> Value:
+    from dsv3data.model.mla import MLA
+
+    layers = [module for module in _small_model().modules() if isinstance(module, MLA)]
+    return ", ".join({layer.out.keep_input for layer in layers})
+
+
+def _weight_dtype() -> Value:
+    return ", ".join({str(weight.dtype) for weight in _small_model().parameters()})
+
+
+def _embeddings_of_mtp() -> Value:
+    """Embeddings and heads inside of the MTP module."""
+    weights = dict(_small_model().named_parameters())
+    return sum(name.startswith("mtp.") and _ROWS in weights[name].shape for name in weights)
+
+
 def _flop(*, causal: bool, mtp: bool) -> Callable[[], Value]:
     def read() -> Value:
         flop = flop_per_token(_v3().model, context=4096, causal=causal, mtp=mtp)
@@ -148,6 +219,13 @@ CLAIMS: tuple[Claim, ...] = (
         what="vocabulary, model entries",
         published=128_000,
         ours=lambda: TokenizerTrainConfig().vocab_size,
+        test="tokenizer_training/test_train_tokenizer.py::test_id_layout",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="merges",
+        published=127_741,
+        ours=lambda: TokenizerTrainConfig().vocab_size - len(IN_VOCABULARY) - 256,
         test="tokenizer_training/test_train_tokenizer.py::test_id_layout",
     ),
     Claim(
@@ -208,10 +286,24 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         section="tokenizer.json",
+        what="id of fim begin",
+        published=128_801,
+        ours=_v3_id(special_tokens.FIM_BEGIN),
+        test="contracts/test_special_tokens.py::test_added_tokens_have_the_published_ids",
+    ),
+    Claim(
+        section="tokenizer.json",
         what="id of fim end",
         published=128_802,
         ours=_v3_id(special_tokens.FIM_END),
         test="contracts/test_special_tokens.py::test_added_tokens_have_the_published_ids",
+    ),
+    Claim(
+        section="tokenizer.json",
+        what="ids in all",
+        published=128_815,
+        ours=lambda: TokenizerTrainConfig().vocab_size + len(ADDED),
+        test="contracts/test_special_tokens.py::test_there_are_128_815_ids_in_all",
     ),
     Claim(
         section="config.json",
@@ -249,6 +341,30 @@ CLAIMS: tuple[Claim, ...] = (
         ours=lambda: PackConfig().debias_rate,
         test="tokenizer_training/test_debias.py::test_each_token_is_split_where_the_line_breaks_begin",
         departure="a tenth is our choice",
+    ),
+    Claim(
+        section="§4.1",
+        what="FIM, where a document is split",
+        published="not published",
+        ours=lambda: "code points, uniform",
+        test="packing/test_fim.py::test_split_points_are_uniform_independent_and_keyed",
+        departure="our choice; lines for domains of fim_line_domains",
+    ),
+    Claim(
+        section="§4.1",
+        what="documents longer than a row",
+        published="not published",
+        ours=lambda: "cut",
+        test="packing/test_cut.py::test_equals_the_naive_twin",
+        departure="our choice: cut into full rows",
+    ),
+    Claim(
+        section="§4.1",
+        what="shares of domains",
+        published="not published",
+        ours=lambda: "by data.stages" if _v3().data.stages else "every row once",
+        test="loader/test_mixture.py::test_shares_are_exact_at_every_row",
+        departure="our choice: data.stages sets others",
     ),
     # Model
     *(
@@ -290,12 +406,26 @@ CLAIMS: tuple[Claim, ...] = (
         test="model/test_parity_transformers.py::test_logits_and_gradients_equal_transformers",
     ),
     Claim(
+        section="§2.1.1",
+        what="softmax scale of attention",
+        published=192**-0.5,
+        ours=_softmax_scale,
+        test="model/test_attention.py::test_softmax_factor_belongs_to_yarn_alone",
+    ),
+    Claim(
         section="Eq. 21",
         what="order in front of the MTP projection",
         published="hidden_embedding",
         ours=_model("mtp_input_order"),
         test="model/test_mtp.py::test_the_two_orders_are_one_model_with_exchanged_halves",
         departure="the released weights multiply the embedding first; a config field",
+    ),
+    Claim(
+        section="§2.2",
+        what="embeddings and heads of the MTP module's own",
+        published=0,
+        ours=_embeddings_of_mtp,
+        test="model/test_accounting.py::test_counting_from_sizes_equals_counting_a_model",
     ),
     Claim(
         section="config.json",
@@ -356,6 +486,41 @@ CLAIMS: tuple[Claim, ...] = (
         test="training/test_compare.py::test_what_stays_high",
     ),
     Claim(
+        section="§3.3.2",
+        what="tile of activations (1×) and weights (squared)",
+        published=128,
+        ours=_tile,
+        test="kernels/test_reference.py::test_forward_and_input_gradient",
+    ),
+    Claim(
+        section="§3.3.2",
+        what="largest value of E4M3",
+        published=448,
+        ours=_largest_of_e4m3,
+        test="kernels/test_formats.py::test_values_beyond_the_largest_are_held_there",
+    ),
+    Claim(
+        section="§3.3.3",
+        what="kept input of the layer after attention",
+        published="e5m6",
+        ours=_kept_after_attention,
+        test="kernels/test_layers.py::test_twelve_bits_keep_an_eighth_of_the_error",
+    ),
+    Claim(
+        section="§3.3.3",
+        what="bits of that format",
+        published=12,
+        ours=_bits_of_e5m6,
+        test="kernels/test_formats.py::test_twelve_bits_keep_every_code",
+    ),
+    Claim(
+        section="§3.3.3",
+        what="master weights",
+        published="torch.float32",
+        ours=_weight_dtype,
+        test="training/test_compare.py::test_the_head_in_bf16_keeps_an_fp32_gradient",
+    ),
+    Claim(
         section="§3.3",
         what="loss of FP8 against BF16, at most",
         published=0.0025,
@@ -407,6 +572,22 @@ CLAIMS: tuple[Claim, ...] = (
             ("learning rate after 14.3T tokens", 10**6, 14.3 * T, 2.2e-5),
             ("learning rate of the last 167B tokens", 10**6, 14.633 * T, 7.3e-6),
         )
+    ),
+    Claim(
+        section="§4.2",
+        what="AdamW epsilon",
+        published="not published",
+        ours=_optimizer("eps"),
+        test="training/test_optimizer.py::test_twenty_steps_equal_torch",
+        departure="our choice",
+    ),
+    Claim(
+        section="§3.2.3",
+        what="moving average of the weights, decay",
+        published="not published",
+        ours=lambda: _v3().ema_decay,
+        test="training/test_checkpoint.py::test_the_average_is_its_recursion",
+        departure="our choice; in CPU memory, as published",
     ),
     Claim(
         section="§4.2",
@@ -463,6 +644,13 @@ CLAIMS: tuple[Claim, ...] = (
             ("learning rate", 7.3e-6, "optimizer.lr"),
         )
     ),
+    Claim(
+        section="§4.3",
+        what="YaRN factor of queries and keys at 40",
+        published=round(0.1 * math.log(40) + 1, 9),
+        ours=_yarn_factor,
+        test="model/test_attention.py::test_softmax_factor_belongs_to_yarn_alone",
+    ),
     # Accounting
     Claim(
         section="arXiv 2505.09343",
@@ -502,8 +690,119 @@ CLAIMS: tuple[Claim, ...] = (
     ),
 )
 
-# What the paper has and this code has not yet: (section, what).
+# Published rules without a number: (section, rule, the test that proves it).
+RULES: tuple[tuple[str, str, str], ...] = (
+    (
+        "tokenizer.json",
+        "byte-level, no normalizer, no space in front",
+        "tokenizer_training/test_pretokenizer.py::test_nothing_is_lost_and_bytes_become_the_alphabet",
+    ),
+    (
+        "tokenizer.json",
+        "fullwidth bars and low lines in control tokens",
+        "contracts/test_special_tokens.py::test_texts_use_the_fullwidth_bar_and_the_low_line",
+    ),
+    (
+        "§4.1",
+        "best-fit packing; documents stay whole if a row holds them",
+        "packing/test_best_fit.py::test_equals_the_naive_twin_piece_by_piece",
+    ),
+    (
+        "§4.1",
+        "FIM is made of documents, before packing",
+        "packing/test_fim.py::test_a_document_as_long_as_a_row_is_never_cut",
+    ),
+    (
+        "§2.1.1",
+        "latent attention, shared rotary key, norms of the latents",
+        "model/test_parity_transformers.py::test_logits_and_gradients_equal_transformers",
+    ),
+    (
+        "§2.1.1",
+        "rotary pairs are neighbours",
+        "model/test_attention.py::test_neighbouring_numbers_turn_together",
+    ),
+    (
+        "§2.1.2",
+        "sigmoid scores in fp32",
+        "model/test_router.py::test_scores_are_computed_in_fp32_whatever_comes_in",
+    ),
+    (
+        "§2.1.2",
+        "groups by the sum of their two best, experts inside of the best groups",
+        "model/test_router.py::test_choice_equals_the_equations_also_where_scores_are_negative",
+    ),
+    (
+        "§2.1.2",
+        "the bias chooses and does not weigh",
+        "model/test_router.py::test_the_bias_decides_who_is_chosen_but_not_how_much_he_weighs",
+    ),
+    (
+        "§2.1.2",
+        "no token is dropped",
+        "model/test_moe.py::test_no_token_is_dropped_when_one_expert_gets_everything",
+    ),
+    (
+        "§2.1.2",
+        "loads of the whole batch, counted once also where layers are made again",
+        "model/test_recompute.py::test_a_region_runs_twice_and_routers_count_once",
+    ),
+    (
+        "Eq. 17-20",
+        "sequence-wise balance loss",
+        "model/test_router.py::test_sequence_balance_loss_equals_the_equations_and_ignores_padding",
+    ),
+    (
+        "Eq. 21-25",
+        "the MTP module joins a state with the next token's embedding",
+        "model/test_mtp.py::test_position_i_joins_hidden_i_with_the_embedding_of_token_i_plus_1",
+    ),
+    (
+        "§5.4.3",
+        "guesses of the MTP module change no generated token",
+        "generation/test_generate.py::test_speculation_changes_no_token",
+    ),
+    (
+        "§3.3.1",
+        "embedding, head, gating, norms and the core of attention stay high",
+        "training/test_compare.py::test_what_stays_high",
+    ),
+    (
+        "§3.3.2",
+        "sums start anew after each 128 of K",
+        "kernels/test_compile.py::test_every_128_of_k_start_from_zero",
+    ),
+    (
+        "App. B.2",
+        "gradients in tiles of 1×128 and 128×1, never 128×128",
+        "kernels/test_reference.py::test_outliers_of_a_row_or_a_token_do_not_spoil_others",
+    ),
+    (
+        "§3.3.3",
+        "linear layers keep their inputs in FP8",
+        "kernels/test_layers.py::test_what_a_linear_layer_keeps",
+    ),
+    (
+        "§4.3",
+        "YaRN leaves fast pairs alone and divides slow ones",
+        "model/test_attention.py::test_yarn_keeps_fast_pairs_and_divides_slow_ones",
+    ),
+    (
+        "§4.3",
+        "an extended model finds what stands far back",
+        "training/test_long_context.py::"
+        "test_yarn_finds_past_the_original_length_what_the_plain_model_loses",
+    ),
+)
+
+# What the paper has and this code has not, or cannot show without DeepSeek's weights.
 NOT_BUILT: tuple[tuple[str, str], ...] = (
-    ("§3.2.1", "DualPipe and expert parallelism: training is one process"),
+    ("§3.2", "pipeline (16), expert (64) and data parallelism, DualPipe: training is one process"),
+    ("§4.1", "cleaning and deduplication; code by repository [arXiv 2401.14196]"),
+    ("§4.4", "scores on public benchmarks"),
+    (
+        "§5.4.3",
+        "85 to 90 % of guesses accepted: of their weights; `generate --compare` measures ours",
+    ),
     ("§5", "fine-tuning, reinforcement learning, distillation"),
 )

@@ -11,7 +11,7 @@ import pytest
 
 from dsv3data_cli.main import run
 from dsv3data_pipelines import fidelity
-from dsv3data_pipelines.fidelity import CLAIMS, NOT_BUILT, Claim, examine
+from dsv3data_pipelines.fidelity import CLAIMS, NOT_BUILT, RULES, Claim, examine
 
 TESTS = Path(__file__).parents[1]
 
@@ -25,7 +25,9 @@ def test_every_value_is_equal_or_departs_for_a_reason() -> None:
     assert departing == {claim.what for claim in CLAIMS if claim.departure}
 
 
-@pytest.mark.parametrize("test", sorted({claim.test for claim in CLAIMS}))
+@pytest.mark.parametrize(
+    "test", sorted({*(claim.test for claim in CLAIMS), *(test for *_, test in RULES)})
+)
 def test_the_named_test_exists(test: str) -> None:
     file, _, function = test.partition("::")
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
@@ -41,9 +43,12 @@ def test_a_value_that_changed_is_found() -> None:
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["fidelity"]) == 0
+    assert run(["fidelity", "--tests"]) == 0
     shown = capsys.readouterr().out
-    assert f"of {len(CLAIMS)} published values are equal" in shown
+    assert f"{len(CLAIMS)} values: " in shown
+    assert ", 0 differ" in shown
+    assert RULES[0][1] in shown
+    assert f"  tests/{CLAIMS[0].test}\n      vocabulary, model entries" in shown
     assert "[一-龥" in shown
     assert NOT_BUILT[-1][1] in shown
     assert run(["fidelity", "--json"]) == 0

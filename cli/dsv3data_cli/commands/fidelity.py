@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,10 +23,13 @@ _STYLES = {"equal": "green", "departs": "yellow", "differs": "red"}
 def fidelity(tests: bool, output: Output) -> None:
     """Compare each value that DeepSeek published about V3 with the one in this code.
 
-    A value is equal, or departs for a stated reason; what the paper has and this code has not is
-    listed below the table. An unexplained difference exits with code 1.
+    A value is equal, or departs for a stated reason; rules without a number and what this code has
+    not are listed below the table. An unexplained difference exits with code 1.
     """
-    from dsv3data_pipelines.fidelity import CLAIMS, NOT_BUILT, examine
+    from dsv3data_cli.commands.train import require_torch
+
+    require_torch()
+    from dsv3data_pipelines.fidelity import CLAIMS, NOT_BUILT, RULES, examine
 
     findings = examine(CLAIMS)
     tree = {
@@ -40,6 +44,10 @@ def fidelity(tests: bool, output: Output) -> None:
                 "test": f"tests/{finding.claim.test}",
             }
             for finding in findings
+        ],
+        "rules": [
+            {"section": section, "what": what, "test": f"tests/{test}"}
+            for section, what, test in RULES
         ],
         "not_built": [{"section": section, "what": what} for section, what in NOT_BUILT],
     }
@@ -57,7 +65,7 @@ def fidelity(tests: bool, output: Output) -> None:
 def _render(console: Console, tree: dict[str, Any], tests: bool) -> None:
     from rich.text import Text
 
-    made = table("source", "what", ">published", ">ours", "", *(["test"] if tests else []))
+    made = table("source", "what", ">published", ">ours", "")
     for row in tree["claims"]:
         words = ": ".join(filter(None, (row["verdict"], row["departure"])))
         made.add_row(
@@ -66,14 +74,30 @@ def _render(console: Console, tree: dict[str, Any], tests: bool) -> None:
             _value(row["published"]),
             _value(row["ours"]),
             Text(words, style=_STYLES[row["verdict"]]),
-            *([row["test"]] if tests else []),
         )
     console.print(made)
-    equal = sum(row["verdict"] == "equal" for row in tree["claims"])
-    console.print(f"{equal} of {len(tree['claims'])} published values are equal")
-    console.print("not built:")
-    for row in tree["not_built"]:
-        console.print(f"  {row['section']}  {row['what']}", soft_wrap=True)
+    count = Counter(row["verdict"] for row in tree["claims"])
+    console.print(
+        f"{len(tree['claims'])} values: {count['equal']} equal, {count['departs']} depart for a "
+        f"reason, {count['differs']} differ"
+    )
+    for title, name in (("rules without a number:", "rules"), ("not here:", "not_built")):
+        console.print(f"\n{title}")
+        for row in tree[name]:
+            console.print(f"  {row['section']}  {row['what']}", soft_wrap=True)
+    if tests:
+        console.print("\ntests:")
+        for test, proven in _by_test(tree).items():
+            console.print(f"  {test}", soft_wrap=True)
+            console.print(f"      {'; '.join(proven)}", soft_wrap=True)
+
+
+def _by_test(tree: dict[str, Any]) -> dict[str, list[str]]:
+    """What each test proves, in the order of the table."""
+    proven: dict[str, list[str]] = {}
+    for row in (*tree["claims"], *tree["rules"]):
+        proven.setdefault(row["test"], []).append(row["what"])
+    return proven
 
 
 def _value(value: float | str) -> str:
