@@ -105,7 +105,7 @@ KEYS = {
     inspect: {"row", "row_id", "shard", "domain", "context", "n_tokens", "padding", "pieces"},
     trace: {"source", "domain"},
     report: {"format", "root", "all", "domains"},
-    fidelity: {"claims", "not_built"},
+    fidelity: {"claims", "rules", "not_built"},
     doctor: {"ok", "findings"},
 }
 Make = Callable[[Folders], list[str | Path]]
