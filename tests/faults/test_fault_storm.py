@@ -57,6 +57,7 @@ def test_killed_and_run_again_until_it_finishes(
     while kills < KILLS:
         out = fast_tmp / f"out-{folders}"
         folders += 1
+        assert runs <= 20 * KILLS, "runs end before they can be killed"
         for number in range(rng.randint(1, MOST_KILLS_PER_FOLDER)):
             pid = warm.start(*command(out), "--workers", rng.choice(WORKERS))
             # A run that goes on has less to do: kill it earlier.
