@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import re
+from collections.abc import Callable, Mapping
 from functools import cache, partial
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -12,9 +15,11 @@ from torch import Tensor
 
 from dsv3data.contracts.errors import EnvironmentFault
 from dsv3data.kernels import reference
+from dsv3data.kernels.choices import Choices, Way
 from dsv3data.kernels.formats import Blocks, Rows, Rows12
 
 HOPPER = (9, 0)
+OLDEST = {"torch": (2, 11), "triton": (3, 6)}
 _WARM, _TIMED = 2, 5  # runs of a candidate
 
 
@@ -63,13 +68,21 @@ def require_hopper(device: torch.device) -> None:
             effect="nothing was started",
             fix="train in BF16 with --set precision=bf16",
         )
-    if find_spec("triton") is None:
-        raise EnvironmentFault(
-            "the FP8 kernels need Triton, not installed here",
-            where="this Python environment",
-            effect="nothing was started",
-            fix="pip install 'dsv3data[gpu]', or train in BF16 with --set precision=bf16",
-        )
+    for package, oldest in OLDEST.items():
+        version = _version(package) if find_spec(package) else "not installed"
+        if _numbers(version) < oldest:
+            raise EnvironmentFault(
+                f"the FP8 kernels need {package} {'.'.join(map(str, oldest))} or newer",
+                where=f"this Python environment: {package} {version}",
+                effect="nothing was started",
+                fix="pip install 'dsv3data[train,gpu]', or train in BF16 with --set precision=bf16",
+            )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(2, 11) of "2.11.0+cu130"; () of words."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def backend_of(device: torch.device) -> str:
@@ -93,38 +106,61 @@ def matmul_blocks(
     from dsv3data.kernels.device import launch
 
     ours = partial(launch.matmul_blocks, a, b, tile_experts=tile_experts, out_dtype=out_dtype)
-    ways: list[Callable[[], Tensor]] = [partial(ours, tile=tile) for tile in launch.TILES]
-    if tile_experts is None and library.can_multiply(a, b, out_dtype):
-        ways.append(partial(library.matmul_blocks, a, b, out_dtype=out_dtype))
-    shape = (_rounded(a.n_rows), *b.codes_ERC.shape, tile_experts is None, out_dtype, len(ways))
-    return _fastest(("blocks", *shape), ways)
+    ways = _tiles(ours)
+    if tile_experts is None and library.can_multiply_blocks(a, b, out_dtype):
+        by_library = partial(library.matmul_blocks, a, b, out_dtype=out_dtype)
+        ways["cublas"] = Way(run=by_library, same_bits=False)
+    experts, _, k = b.codes_ERC.shape
+    kind = "dense" if tile_experts is None else f"{experts} experts"
+    return _CHOICES.take(_shape(kind, a.n_rows, b.height, k, out_dtype, ways), ways)
 
 
 def matmul_rows(a: Rows, b: Rows, starts_E1: Tensor) -> Tensor:
     """`reference.matmul_rows` by the fastest way on this device."""
     if not a.codes_RC.is_cuda:
         return reference.matmul_rows(a, b, starts_E1)
+    from dsv3data.kernels import library
     from dsv3data.kernels.device import launch
 
-    ours = partial(launch.matmul_rows, a, b, starts_E1)
-    ways: list[Callable[[], Tensor]] = [partial(ours, tile=tile) for tile in launch.TILES]
-    shape = (a.n_rows, b.n_rows, _rounded(a.codes_RC.shape[1]), len(starts_E1))
-    return _fastest(("rows", *shape), ways)
+    ways = _tiles(partial(launch.matmul_rows, a, b, starts_E1))
+    experts = len(starts_E1) - 1
+    if experts == 1 and library.can_multiply_rows(a, b):
+        ways["cublas"] = Way(run=partial(library.matmul_rows, a, b), same_bits=False)
+    kind = f"weight gradient, {experts} experts" if experts > 1 else "weight gradient"
+    shape = _shape(kind, a.codes_RC.shape[1], a.n_rows, b.n_rows, torch.float32, ways)
+    return _CHOICES.take(shape, ways)
 
 
-_chosen: dict[Hashable, int] = {}
+def _tiles(ours: Callable[..., Tensor]) -> dict[str, Way]:
+    from dsv3data.kernels.device import launch
+
+    return {tile.name: Way(run=partial(ours, tile=tile), same_bits=True) for tile in launch.TILES}
 
 
-def _fastest(shape: Hashable, ways: list[Callable[[], Tensor]]) -> Tensor:
-    """Run the way that was fastest for this shape; time them all when it is new.
+def _shape(
+    kind: str, tokens: int, n: int, k: int, dtype: torch.dtype, ways: Mapping[str, Way]
+) -> str:
+    """A shape's name in the record. Token counts that differ little share a choice."""
+    rounded = 1 << (tokens - 1).bit_length() if tokens else 0
+    rivals = "with" if "cublas" in ways else "without"
+    return f"{kind}: up to {rounded} tokens, {n} x {k}, {str(dtype)[6:]}, {rivals} cublas"
 
-    All ways promote every 128 of K, but add in orders of their own, so the choice is kept for the
-    life of the process; two runs may differ in last bits where their choices do.
+
+def remember_choices(path: Path) -> None:
+    """From now on GEMMs take the ways written in this file; those of new shapes are added to it.
+
+    Without a GPU nothing is ever chosen, and no file is written.
+
+    Raises:
+        IntegrityError: the file is damaged.
     """
-    if shape not in _chosen:
-        times = [milliseconds(way) for way in ways]
-        _chosen[shape] = times.index(min(times))
-    return ways[_chosen[shape]]()
+    if torch.cuda.is_available():
+        versions = [f"{name} {_version(name)}" for name in OLDEST if find_spec(name)]
+        _CHOICES.keep_in(path, ", ".join([torch.cuda.get_device_name(), *versions]))
+
+
+def _version(package: str) -> str:
+    return str(import_module(package).__version__)
 
 
 def milliseconds(way: Callable[[], object], *, warm: int = _WARM, timed: int = _TIMED) -> float:
@@ -141,6 +177,4 @@ def milliseconds(way: Callable[[], object], *, warm: int = _WARM, timed: int = _
     return float(start.elapsed_time(end)) / timed
 
 
-def _rounded(rows: int) -> int:
-    """Token counts that differ little share a choice."""
-    return 1 << (rows - 1).bit_length() if rows else 0
+_CHOICES = Choices(milliseconds)

@@ -13,6 +13,7 @@ width, N output width, of all weights together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -106,7 +107,7 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_TN: Tensor) -> tuple[Tensor | None, ...]:
         grad_x = input_gradient(grad_TN, ctx.turned) if ctx.needs_input_grad[0] else None
-        grad_weights = [None] * len(ctx.heights)
+        grad_weights: Sequence[Tensor | None] = [None] * len(ctx.heights)
         if any(ctx.needs_input_grad[3:]):
             codes, scales_GR = ctx.saved_tensors
             x_KT = for_weight_gradient(codes, scales_GR, ctx.width, ctx.keep_input)
@@ -133,7 +134,7 @@ class _NormLinear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_TN: Tensor) -> tuple[Tensor | None, ...]:
         x_TK, gain_K = ctx.saved_tensors
-        grad_weights = [None] * len(ctx.heights)
+        grad_weights: Sequence[Tensor | None] = [None] * len(ctx.heights)
         if any(ctx.needs_input_grad[4:]):
             backend = operations(grad_TN.device)
             x_KT = backend.retile(backend.rmsnorm_quantise(x_TK, gain_K, ctx.eps))

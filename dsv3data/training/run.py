@@ -18,7 +18,7 @@ from dsv3data.contracts.meter import Meter
 from dsv3data.contracts.progress import Sink
 from dsv3data.io.atomic import set_aside, write_atomic
 from dsv3data.io.lock import OutputLock
-from dsv3data.kernels.dispatch import backend_of, operations
+from dsv3data.kernels.dispatch import backend_of, operations, remember_choices
 from dsv3data.loader.packed_dataset import PackedDataset
 from dsv3data.loader.prefetch import Prefetcher
 from dsv3data.loader.stream import SequenceStream
@@ -41,6 +41,7 @@ from dsv3data.training.stop import StopRequest
 from dsv3data.training.tensorboard import EventFiles, require_tensorboard
 
 SUMMARY_STEPS = 10
+GEMM_CHOICES = "gemm-choices.json"  # of FP8 on a GPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +272,7 @@ def _prepare(
     """Model, moments and stream at the newest checkpoint, or at the beginning."""
     model = Transformer(config.model).to(config.device)
     model.set_precision(config.precision)
+    remember_choices(out / GEMM_CHOICES)
     model.set_attention(config.attention)
     model.set_recompute(config.recompute)
     optimizer = AdamW(model.named_parameters(), config.optimizer)

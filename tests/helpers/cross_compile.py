@@ -21,6 +21,7 @@ class Compiled:
     ptx: str
     shared_bytes: int
     registers: int  # of a thread
+    threads: int  # of a program
     spilled_bytes: int  # of a thread, stores and loads
 
     def counts(self, pattern: str) -> int:
@@ -33,14 +34,15 @@ def compile_for_hopper(
 ) -> Compiled:  # fmt: skip
     """`types` of the arguments in their order, `constants` the rest.
 
-    Pointers and widths get the hint that 16 divides them, as Triton finds for itself when it
-    launches on real sizes; without it another kernel would be looked at.
+    Pointers and the integers that a launch specialises on get the hint that 16 divides them, as
+    Triton finds for itself on real sizes; without it another kernel would be looked at.
     """
     signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
     hints = {
         (place,): [["tt.divisibility", 16]]
-        for place, name in enumerate(kernel.arg_names)
-        if signature[name].startswith("*") or name.endswith(("_stride", "_columns", "whole_n"))
+        for place, parameter in enumerate(kernel.params)
+        if signature[parameter.name].startswith("*")
+        or (signature[parameter.name] == "i32" and not parameter.do_not_specialize)
     }
     source = ASTSource(kernel, signature, constants, hints)
     compiled = triton.compile(source, target=HOPPER, options=options)
@@ -57,6 +59,7 @@ def compile_for_hopper(
     return Compiled(
         ptx=ptx,
         shared_bytes=compiled.metadata.shared,
+        threads=int(re.findall(r"\.reqntid (\d+)", ptx)[0]),
         registers=int(re.findall(r"Used (\d+) registers", said)[0]),
         spilled_bytes=sum(map(int, spills)),
     )

@@ -216,7 +216,15 @@ def test_an_unsuitable_gpu_is_named_with_the_way_out(monkeypatch: pytest.MonkeyP
     assert e.value.fix == "train in BF16 with --set precision=bf16"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(dispatch, "find_spec", lambda _: None)
-    with pytest.raises(EnvironmentFault, match="the FP8 kernels need Triton, not installed here"):
+    with pytest.raises(EnvironmentFault, match=r"the FP8 kernels need torch 2\.11 or newer") as e:
         dispatch.backend_of(device)
+    assert "torch not installed" in e.value.where
+    monkeypatch.setattr(dispatch, "find_spec", lambda _: "there")
+    monkeypatch.setattr(dispatch, "_version", {"torch": "2.11.0+cu130", "triton": "3.5.1"}.get)
+    with pytest.raises(EnvironmentFault, match=r"the FP8 kernels need triton 3\.6 or newer") as e:
+        dispatch.backend_of(device)
+    assert "precision=bf16" in e.value.fix
+    monkeypatch.setattr(dispatch, "_version", {"torch": "2.13.0", "triton": "3.10.0"}.get)
+    assert dispatch.backend_of(device).startswith("FP8 on Hopper's tensor cores")
     dispatch.require_hopper.cache_clear()
     assert dispatch.backend_of(torch.device("cpu")).startswith("FP8 emulated in fp32")

@@ -43,19 +43,25 @@ class Tile:
     band: int = 8
     specialised: bool = False  # one group of warps loads, the others multiply
 
+    @property
+    def name(self) -> str:
+        """In records of choices and of benchmarks."""
+        size = f"{self.block_m}x{self.block_n}, {self.warps} warps, {self.stages} stages"
+        return f"triton {size}, {self.per_sm} per SM{', specialised' * self.specialised}"
 
-# The tiles that dispatch times against one another. Two accumulators in fp32, the fresh and the
-# promoted one, must fit the registers, which rules out 128×256; two programs on a processor hide
-# each other's promotions.
+
+# The tiles that dispatch times against one another; the first is the measure of the others' bits.
+# Two accumulators in fp32, the fresh and the promoted one, must fit the registers, which rules out
+# 128×256; two programs on a processor hide each other's promotions. Specialised warps compile for
+# Hopper at this size alone, and their 384 threads fill a processor.
 TILES = (
     Tile(),
     Tile(stages=4),
     Tile(block_m=64, per_sm=2),
     Tile(block_m=64, warps=4, per_sm=2),
     Tile(block_n=64, per_sm=2),
+    Tile(block_m=64, warps=4, specialised=True),
 )
-# Compiles for Hopper at this size alone; not among the above before it was run on one.
-SPECIALISED_TILE = Tile(block_m=64, warps=4, per_sm=2, specialised=True)
 
 
 # Quantisation
