@@ -71,9 +71,21 @@ for command in (
 
 def main() -> None:
     """Run the command line and exit with the code of what happened."""
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_standard_streams() -> None:
+    """What the caller closed (`>&-`) goes nowhere. Else the next file that is opened gets its
+    number, and messages of foreign code would be written into it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def run(arguments: list[str]) -> int:

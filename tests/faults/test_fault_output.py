@@ -436,3 +436,14 @@ def test_closed_stdin_and_a_narrow_terminal(tiny_tokenizer: Path) -> None:
     assert b"Traceback" not in shown
     assert b"checksums" in shown, "nothing was shown on the terminal"
     assert b"\x1b" not in out
+
+
+def test_closed_streams_receive_nothing_and_no_file_takes_their_place(
+    small_corpus: Path, small_tokens: Path, tiny_tokenizer: Path, fast_tmp: Path
+) -> None:
+    out = fast_tmp / "out"
+    words = ["tokenize", small_corpus, "--tokenizer", tiny_tokenizer, "--out", out]
+    words += ["--unit-bytes", str(UNIT_BYTES), "--workers", "1"]
+    line = ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", *command_line(words)]
+    assert subprocess.run(line, check=False).returncode == 0
+    assert published(out) == published(small_tokens)

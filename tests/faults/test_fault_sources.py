@@ -65,6 +65,26 @@ def test_parquet_with_a_flipped_bit_anywhere_gives_an_answer_and_no_crash(
     assert 3 in codes
 
 
+def test_a_parquet_page_that_claims_a_thousand_million_values_is_refused_in_little_memory(
+    tiny_tokenizer: Path, fast_tmp: Path, warm: WarmCli
+) -> None:
+    path = fast_tmp / "x.parquet"
+    rows = pa.table({"text": [f"row {row}" for row in range(500)]})
+    pq.write_table(rows, path, row_group_size=100, compression="none", use_dictionary=False)
+    whole = path.read_bytes()
+    start = pq.ParquetFile(path).metadata.row_group(1).column(0).data_page_offset
+    header = whole[start : start + 60]
+    # Thrift: whole numbers are doubled, in groups of seven bits. Its statistics make room.
+    forged = header.replace(b"\x15\xc8\x01", b"\x15\x80\xa8\xd6\xb9\x07", 1)
+    forged = forged.replace(b"\x28\x07row 199", b"\x28\x04row ", 1)
+    assert len(forged) == len(header)
+    path.write_bytes(whole.replace(header, forged))
+    run = warm.run(*words(path, tiny_tokenizer, fast_tmp / "out"))
+    assert run.code == 3
+    assert "the Parquet file cannot be read: " in run.err
+    assert run.peak_bytes < 300 * MIB
+
+
 def test_a_parquet_dictionary_bomb_is_read_in_bounded_memory(
     tiny_tokenizer: Path, fast_tmp: Path, warm: WarmCli
 ) -> None:
