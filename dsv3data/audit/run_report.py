@@ -59,6 +59,7 @@ def report_run(folder: Path) -> dict[str, Any]:
                     "grad_norm",
                     "lr",
                     "balance_loss",
+                    "mtp_acceptance",
                     "nodes_per_token",
                     "tokens_per_s",
                     "data_wait_s",

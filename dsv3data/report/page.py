@@ -26,7 +26,7 @@ pre { border: 1px solid var(--line); border-radius: 6px; padding: .8rem; overflo
 svg { width: 100%; height: auto; } .grid { stroke: var(--line); }
 .tick, .label { fill: var(--soft); font-size: 12px; } .bar { fill: var(--a); }
 .cell { fill: var(--ink); font-size: 12px; }
-.line { fill: none; stroke-width: 2; }
+.line { fill: none; stroke-width: 2; } .faint { stroke-width: 1; opacity: .3; }
 .series-0 { stroke: var(--a); } .series-1 { stroke: var(--b); }
 .series-2 { stroke: var(--c); } .series-3 { stroke: var(--d); }
 .series-4 { stroke: var(--e); } .series-5 { stroke: var(--f); }

@@ -15,10 +15,13 @@ _TITLES = {
     "lr": ("Learning rate", "learning rate"),
     "balance_loss": ("Sequence-wise balance loss", "before alpha, all layers"),
     "tokens_per_s": ("Speed", "tokens per second so far"),
+    "mtp_acceptance": ("Guesses of the MTP module", "share accepted"),
     "nodes_per_token": ("Nodes of a token", "groups of experts a layer"),
     "data_wait_s": ("Waiting for data", "seconds a step"),
     "checkpoint_wait_s": ("Waiting for checkpoints", "seconds a step"),
 }
+# What differs from step to step more than over the run.
+_NOISY = ("loss", "loss_by_domain", "grad_norm", "balance_loss", "nodes_per_token")
 
 
 def run_page(tree: Mapping[str, Any]) -> str:
@@ -28,7 +31,8 @@ def run_page(tree: Mapping[str, Any]) -> str:
         filled = {key: points for key, points in curves.items() if points}
         if filled:
             title, y_label = _TITLES[name]
-            sections.append((title, line_chart(filled, x_label="step", y_label=y_label)))
+            chart = line_chart(filled, x_label="step", y_label=y_label, smoothed=name in _NOISY)
+            sections.append((title, chart))
     load = tree["load"]
     if load["layers"]:
         names = [f"layer {number}" for number in range(len(load["layers"][0]))]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -35,8 +36,12 @@ def line_chart(
     x_label: str,
     y_label: str,
     x_scale: Literal["linear", "log"] = "linear",
+    smoothed: bool = False,
 ) -> str:
     """Lines over a common x axis; each series is a list of (x, y) points.
+
+    Smoothed, a line is the mean of the points before (`running_mean`), the points themselves are a
+    faint one behind all lines.
 
     Points that are not finite are left out; on a log scale also those with x of 0 or less, and the
     values of x themselves are its ticks. No points give an empty frame.
@@ -51,15 +56,31 @@ def line_chart(
     x = _Scale(x_ticks[0], x_ticks[-1], _LEFT, right, log=log)
     y = _Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
     parts = [_grid(x_ticks, y_ticks, x, y, right)]
-    for number, values in enumerate(drawn.values()):
-        path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in values)
-        parts.append(f'<polyline class="line series-{number % _COLOURS}" points="{path}"/>')
+    if smoothed:
+        parts += _lines(drawn.values(), x, y, "faint line")
+        drawn = {name: running_mean(values) for name, values in drawn.items()}
+    parts += _lines(drawn.values(), x, y, "line")
     # One line is what the heading says it is.
     parts.append(_labels(list(series) if len(series) > 1 else [], x_label, y_label, right))
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(y_label)} over '
         f'{escape(x_label)}">{"".join(parts)}</svg>'
     )
+
+
+def _lines(drawn: Iterable[Series], x: _Scale, y: _Scale, kind: str) -> Iterator[str]:
+    for number, values in enumerate(drawn):
+        path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in values)
+        yield f'<polyline class="{kind} series-{number % _COLOURS}" points="{path}"/>'
+
+
+def running_mean(values: Series) -> Series:
+    """Each y replaced by the mean of the last twentieth of the points up to it."""
+    width = max(1, len(values) // 20)
+    return [
+        (x, statistics.fmean(y for _, y in values[max(0, stop - width) : stop]))
+        for stop, (x, _) in enumerate(values, start=1)
+    ]
 
 
 def bar_chart(values: Mapping[str, float], *, unit: str) -> str:

@@ -15,6 +15,7 @@ from dsv3data.contracts.meter import Meter
 from dsv3data.contracts.progress import Sink
 from dsv3data.model.accounting import flop_per_token
 from dsv3data.model.transformer import Transformer
+from dsv3data.training.acceptance import mtp_acceptance
 from dsv3data.training.checkpoint import Progress, contents_of
 from dsv3data.training.checkpoint_writer import CheckpointWriter
 from dsv3data.training.config import TrainConfig
@@ -23,7 +24,6 @@ from dsv3data.training.data import Batch, Stream
 from dsv3data.training.ema import WeightAverage
 from dsv3data.training.guards import GUARDED_STEPS, check_first_steps
 from dsv3data.training.load import relative
-from dsv3data.training.loss import target_bytes
 from dsv3data.training.metrics import (
     JsonLines,
     bits_per_byte,
@@ -36,7 +36,7 @@ from dsv3data.training.optimizer import AdamW
 from dsv3data.training.postmortem import DocumentFinding, Lineage, examine, to_quarantine
 from dsv3data.training.schedule import Knobs, knobs
 from dsv3data.training.spikes import StepLimits, step_limits
-from dsv3data.training.step import StepResult, as_int64, train_step
+from dsv3data.training.step import StepResult, target_bytes, train_step
 from dsv3data.training.stop import StopRequest
 from dsv3data.training.tensorboard import EventFiles
 
@@ -161,6 +161,7 @@ def _write_down(
     record = step_record(run, batch, result, values, waits)
     if _is_shown(run):
         record["load_by_domain"] = load_by_domain(result, batch, run.domains)
+        record["mtp_acceptance"] = mtp_acceptance(run.model, batch, run.config)
     run.metrics.append(record)
     if run.events is not None:
         run.events.add(record)
@@ -190,11 +191,7 @@ def step_record(
     run: Run, batch: Batch, result: StepResult, values: Knobs, waits: Waits
 ) -> dict[str, Any]:
     """One line of metrics.jsonl. Losses in nats, before their weights except `loss`."""
-    n_bytes = target_bytes(
-        as_int64(batch.input_ids),
-        as_int64(batch.n_tokens),
-        run.bytes_per_id_V,
-    )
+    n_bytes = target_bytes(batch, run.config, run.bytes_per_id_V.numpy())
     tokens_per_s = run.meter.rate("tokens")
     violations = [max_violation(load_E) for load_E in result.loads]
     return {
@@ -205,7 +202,7 @@ def step_record(
         "mtp_loss": result.mtp_loss if run.model.mtp is not None else None,
         "balance_loss": result.balance_loss,
         "loss_by_domain": loss_by_domain(
-            result.row_losses_B, batch.n_tokens, batch.domain_ids, run.domains
+            result.row_losses_B, result.row_targets_B, batch.domain_ids, run.domains
         ),
         "bits_per_byte": bits_per_byte(result.main_loss, result.n_targets, n_bytes),
         "rows": len(batch.n_tokens),

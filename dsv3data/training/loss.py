@@ -129,11 +129,3 @@ def token_losses(
     losses_BT = nll_N.new_full(ids_BT.shape, math.nan)
     losses_BT[:, 1:][targets_BT] = nll_N
     return losses_BT
-
-
-def target_bytes(ids_BT: Tensor, lengths_B: Tensor, bytes_per_id_V: Tensor) -> int:
-    """UTF-8 bytes that the next-token targets decode to: the denominator of bits per byte."""
-    targets_BT = ids_BT[:, 1:]
-    positions_T = torch.arange(targets_BT.shape[1], device=ids_BT.device)
-    has_target_BT = positions_T + 1 < lengths_B[:, None]
-    return int(bytes_per_id_V[targets_BT[has_target_BT]].sum())

@@ -53,14 +53,14 @@ def bits_per_byte(main_loss: float, n_targets: int, n_bytes: int) -> float:
 
 def loss_by_domain(
     row_losses_B: NDArray[np.float64],
-    n_tokens_B: NDArray[np.int32],
+    row_targets_B: NDArray[np.int64],
     domain_ids_B: NDArray[np.int32],
     domains: Sequence[str],
 ) -> dict[str, float | None]:
     """Nats per target of the rows of each domain that is in the batch."""
     losses = {}
     for domain in np.unique(domain_ids_B).tolist():
-        targets = np.maximum(n_tokens_B[domain_ids_B == domain] - 1, 0)
+        targets = row_targets_B[domain_ids_B == domain]
         rows = row_losses_B[domain_ids_B == domain]
         nats = float((np.where(targets > 0, rows, 0.0) * targets).sum())
         losses[domains[domain]] = finite_or_none(

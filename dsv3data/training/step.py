@@ -146,6 +146,16 @@ def texts_of(batch: Batch, config: TrainConfig) -> Sequence[NDArray[np.int32]]:
     return batch.piece_lengths if config.document_mask else list(batch.n_tokens[:, None])
 
 
+def target_bytes(batch: Batch, config: TrainConfig, bytes_per_id_V: NDArray[np.int64]) -> int:
+    """UTF-8 bytes that the predicted tokens decode to: the denominator of bits per byte."""
+    total = 0
+    for ids_T, lengths in zip(batch.input_ids, texts_of(batch, config), strict=True):
+        stops = np.cumsum(lengths)
+        total += int(bytes_per_id_V[ids_T[: stops[-1]]].sum())
+        total -= int(bytes_per_id_V[ids_T[stops - lengths]].sum())  # what nothing predicts
+    return total
+
+
 def as_int64(array: NDArray[np.int32]) -> Tensor:
     """A copy of the loader's ids; the loader may hand out read-only views of a mapped file."""
     return torch.from_numpy(array.astype(np.int64))

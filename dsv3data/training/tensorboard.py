@@ -20,6 +20,7 @@ _TAGS = {
     "grad_norm": "step/gradient norm",
     "lr": "step/learning rate",
     "rows": "step/rows",
+    "mtp_acceptance": "loss/guesses accepted",
     "nodes_per_token": "experts/nodes per token",
     "max_violation": "experts/worst violation of balance",
     "tokens_per_s": "speed/tokens per second",
@@ -59,7 +60,7 @@ class EventFiles:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """A line of metrics.jsonl; figures that were not measured or not finite are left out."""
-        figures = {tag: record[name] for name, tag in _TAGS.items()}
+        figures = {tag: record.get(name) for name, tag in _TAGS.items()}
         for domain, loss in record["loss_by_domain"].items():
             figures[f"loss by domain/{domain}"] = loss
         for layer, violation in enumerate(record["max_violation_by_layer"]):

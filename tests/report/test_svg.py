@@ -19,6 +19,7 @@ from dsv3data.report.svg import (
     grouped_bars,
     heatmap,
     line_chart,
+    running_mean,
 )
 
 NUMBERS = st.floats(-1e30, 1e30) | st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1e17])
@@ -241,3 +242,15 @@ def test_one_line_needs_no_legend() -> None:
     one, two = {"a": [(0.0, 1.0), (1.0, 2.0)]}, {"b": [(0.0, 1.0)]}
     assert ">a</text>" not in line_chart(one, x_label="x", y_label="y")
     assert ">a</text>" in line_chart({**one, **two}, x_label="x", y_label="y")
+
+
+def test_a_smoothed_line_is_the_mean_of_the_points_before_it() -> None:
+    values = [(number, float(number % 7)) for number in range(60)]
+    smooth = running_mean(values)
+    assert smooth[0] == values[0]
+    assert smooth[1] == (1, 0.5)
+    assert smooth[50] == (50, pytest.approx((48 % 7 + 49 % 7 + 50 % 7) / 3))
+    assert running_mean([]) == []
+    svg = line_chart({"a": values}, x_label="x", y_label="y", smoothed=True)
+    assert svg.count("<polyline") == 2
+    assert svg.index('class="faint line series-0"') < svg.index('class="line series-0"')

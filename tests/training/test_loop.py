@@ -71,6 +71,8 @@ def test_metrics_hold_one_object_a_step(tmp_path: Path) -> None:
     assert list(by_domain) == ["even", "odd"]
     assert sum(by_domain.values()) / 2 == pytest.approx(lines[0]["main_loss"], rel=1e-5)
     assert len(lines[0]["max_violation_by_layer"]) == 2
+    assert ["mtp_acceptance" in line for line in lines] == [False, False, False, True, True]
+    assert 0 <= lines[-1]["mtp_acceptance"] <= 1
     assert all(line["data_wait_s"] >= 0 and line["tokens_per_s"] > 0 for line in lines)
     assert json.loads((tmp_path / "config.json").read_text())["model"]["vocab_size"] == 128
 
@@ -194,8 +196,8 @@ def test_json_lines_write_no_nan(tmp_path: Path) -> None:
 
 def test_loss_by_domain_weighs_rows_by_their_targets() -> None:
     losses = np.array([2.0, 4.0, math.nan, math.nan])
-    n_tokens, domains = np.array([11, 6, 1, 1], np.int32), np.array([0, 0, 0, 2], np.int32)
-    found = loss_by_domain(losses, n_tokens, domains, ["a", "b", "c"])
+    n_targets, domains = np.array([10, 5, 0, 0]), np.array([0, 0, 0, 2], np.int32)
+    found = loss_by_domain(losses, n_targets, domains, ["a", "b", "c"])
     assert found == {"a": pytest.approx((2 * 10 + 4 * 5) / 15), "c": None}
 
 

@@ -15,7 +15,7 @@ from dsv3data.training.cross_entropy import (
     head_cross_entropy,
     head_cross_entropy_reference,
 )
-from dsv3data.training.loss import TargetCounts, compute_losses, target_bytes, token_losses
+from dsv3data.training.loss import TargetCounts, compute_losses, token_losses
 from tiny_models import random_model, small_config
 
 LENGTHS = torch.tensor([12, 7, 2, 1])
@@ -117,12 +117,6 @@ def test_padding_changes_no_loss() -> None:
 def test_rows_without_any_target_divide_by_one_not_zero() -> None:
     counts = TargetCounts.of(np.array([[1], [1]], np.int32))
     assert (counts.rows, counts.main, counts.mtp) == (2, 1, 1)
-
-
-def test_target_bytes_count_next_tokens_of_valid_positions_only() -> None:
-    bytes_per_id = torch.arange(128)
-    ids = torch.tensor([[5, 6, 7, 99], [10, 20, 99, 99]])
-    assert target_bytes(ids, torch.tensor([3, 2]), bytes_per_id) == 6 + 7 + 20
 
 
 def test_losses_of_single_tokens_add_up_to_those_of_their_rows() -> None:

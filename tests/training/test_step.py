@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,12 +14,13 @@ from dsv3data.contracts.errors import Dsv3DataError
 from dsv3data.model.init import init_weights
 from dsv3data.model.transformer import Transformer
 from dsv3data.training import step as step_module
+from dsv3data.training.acceptance import mtp_acceptance
 from dsv3data.training.config import BalanceConfig
 from dsv3data.training.guards import check_first_steps
 from dsv3data.training.optimizer import AdamW
 from dsv3data.training.schedule import knobs
 from dsv3data.training.spikes import NO_LIMITS, StepLimits
-from dsv3data.training.step import StepResult, train_step
+from dsv3data.training.step import StepResult, target_bytes, train_step
 from fake_training_data import FakeBatch, FakeDataset, FakeStream
 from tiny_training import CONFIG
 
@@ -147,6 +149,33 @@ def test_a_spike_leaves_everything_bitwise_alone(limits: StepLimits) -> None:
     assert result.skipped == "spike"
     after = snapshot(model, optimizer)
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_target_bytes_are_those_of_predicted_tokens() -> None:
+    batch = FakeStream(FakeDataset(), seed=0).next(8)
+    bytes_per_id = np.arange(128)
+    for apart in (False, True):
+        slowly = 0
+        for ids, lengths in zip(batch.input_ids, batch.piece_lengths, strict=True):
+            firsts = {0, int(lengths[0])} if apart else {0}
+            slowly += sum(int(ids[at]) for at in range(lengths.sum()) if at not in firsts)
+        assert target_bytes(batch, replace(FILLED, document_mask=apart), bytes_per_id) == slowly
+
+
+def test_acceptance_is_counted_one_position_at_a_time() -> None:
+    model, _, batch = fresh_parts()
+    for apart in (False, True):
+        config = replace(FILLED, document_mask=apart)
+        ids, (first, second) = torch.from_numpy(batch.input_ids[:1]).long(), (6, 10)
+        documents = torch.tensor([[0] * first + [1] * second]) if apart else None
+        output = model(ids, None, documents)
+        main, mtp = (model.logits(x)[0] for x in (output.hidden_BTD, output.mtp_hidden_BTD))
+        places = [i for i in range(14) if not apart or i + 2 < first or i >= first]
+        agreed = [int(main[i + 1].argmax()) == int(mtp[i].argmax()) for i in places]
+        assert mtp_acceptance(model, batch, config) == sum(agreed) / len(agreed)
+    alone = Transformer(replace(FILLED.model, mtp_depth=0))
+    init_weights(alone, seed=0)
+    assert mtp_acceptance(alone, batch, FILLED) is None
 
 
 @pytest.mark.parametrize("apart", [False, True])
