@@ -27,7 +27,7 @@ CITIES = (
     "Accra", "Bergen", "Cusco", "Dakar", "Essen", "Fukuoka", "Geneva", "Hanoi",
     "Izmir", "Jaipur", "Kyoto", "Lima", "Malmo", "Nairobi", "Oslo", "Perth",
 )  # fmt: skip
-_DIGITS = 3
+DIGITS = 3  # of the number
 _SHORTEST = 64  # of the lengths that are chosen here
 
 
@@ -130,8 +130,8 @@ def haystack(
     """
     draw = _drawer(config.seed, f"needle/{length}/{sample}")
     city = CITIES[next(draw) % len(CITIES)]
-    question = [*encode(f"\nThe secret number of {city} is")]
-    answer = [*encode(" " + "".join(str(next(draw) % 10) for _ in range(_DIGITS)))]
+    question = [*encode(question_about(city))]
+    answer = [*encode(" " + "".join(str(next(draw) % 10) for _ in range(DIGITS)))]
     needle = [*question, *answer, *encode(".\n")]
     n_hay = length - len(needle) - len(question) - len(answer)
     if n_hay < 0:
@@ -145,6 +145,11 @@ def haystack(
     hay = _hay(dataset, draw, n_hay).tolist()
     place = round(depth * n_hay)
     return Haystack(prompt=[*hay[:place], *needle, *hay[place:], *question], answer=answer)
+
+
+def question_about(city: str) -> str:
+    """What the needle begins with, and the prompt ends with."""
+    return f"\nThe secret number of {city} is"
 
 
 def _hay(dataset: PackedDataset, draw: Iterator[int], n: int) -> Ids:

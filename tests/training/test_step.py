@@ -101,7 +101,7 @@ def test_a_step_lowers_the_loss_and_moves_the_biases() -> None:
     assert all(result.bias_shift == pytest.approx(KNOBS.gamma) for result in results)
 
 
-@pytest.mark.parametrize("where", ["loss", "gradient", "router"])
+@pytest.mark.parametrize("where", ["loss", "gradient", "router", "fp8 scale"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_number_that_is_not_finite_leaves_everything_bitwise_alone(
     where: str, value: float, monkeypatch: pytest.MonkeyPatch
@@ -123,6 +123,11 @@ def spoil(where: str, value: float, model: Transformer, monkeypatch: pytest.Monk
         router = model.routers()[0]
         real_scores = router.scores
         monkeypatch.setattr(router, "scores", lambda x: real_scores(x) * value)
+        return
+    if where == "fp8 scale":  # of the tile that holds the value
+        model.set_precision("fp8")
+        mask = torch.ones(FILLED.model.d_model).index_fill(0, torch.tensor([3]), value)
+        model.embedding.register_forward_hook(lambda _, __, output: output * mask)
         return
     real = step_module.compute_losses
 

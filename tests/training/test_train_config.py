@@ -12,6 +12,7 @@ from dsv3data.contracts.config import load_config
 from dsv3data.contracts.errors import BadConfig
 from dsv3data.model.accounting import count_parameters
 from dsv3data.model.config import ModelConfig, YarnConfig
+from dsv3data.training import presets
 from dsv3data.training.config import (
     BalanceConfig,
     CheckpointConfig,
@@ -123,6 +124,14 @@ def test_the_gate_has_every_part_and_fills_whole_tiles() -> None:
     # Rows of 128 ids: the learning rate ends near its least.
     tokens = config.steps * config.batch_rows * 128
     assert learning_rate(config, step=config.steps, tokens=tokens) < 1e-5
+
+
+def test_every_config_is_a_preset_that_loads() -> None:
+    files = sorted(CONFIGS.glob("*.toml"))
+    assert {"needle", "tiny", "small", "16b", "671b"} <= {file.stem for file in files}
+    for file in files:
+        load_config(TrainConfig, file)
+        assert file.resolve().parent == Path(presets.__file__).parent
 
 
 def test_671b_config_is_deepseek_v3() -> None:
