@@ -21,7 +21,14 @@ _TITLES = {
     "checkpoint_wait_s": ("Waiting for checkpoints", "seconds a step"),
 }
 # What differs from step to step more than over the run.
-_NOISY = ("loss", "loss_by_domain", "grad_norm", "balance_loss", "nodes_per_token")
+_NOISY = (
+    "loss",
+    "loss_by_domain",
+    "grad_norm",
+    "balance_loss",
+    "mtp_acceptance",
+    "nodes_per_token",
+)
 
 
 def run_page(tree: Mapping[str, Any]) -> str:
@@ -37,7 +44,10 @@ def run_page(tree: Mapping[str, Any]) -> str:
     if load["layers"]:
         names = [f"layer {number}" for number in range(len(load["layers"][0]))]
         drawn = heatmap(load["layers"], columns=load["steps"], rows=names, x_label="step")
-        sections.append(("Load of the fullest expert over the mean", drawn + paragraph(_LOAD)))
+        most = max(value for column in load["layers"] for value in column)
+        sections.append(
+            ("Load of the fullest expert over the mean", drawn + paragraph(_LOAD.format(most)))
+        )
     if tree["load_by_domain"]["layers"]:
         sections.append(("Load of experts by domain", _load_by_domain(tree["load_by_domain"])))
     needle = tree["needle"]
@@ -53,11 +63,14 @@ def run_page(tree: Mapping[str, Any]) -> str:
 
 _SUSPECTS = 4
 _LOAD_BY_DOMAIN = (
-    "Tokens of a domain that an expert gets, over the mean of the layer's experts: 0 is clear, the "
-    "largest is full. Mean of the steps that were written out. Experts that serve one domain more "
-    "than others are specialists."
+    "Tokens of a domain that an expert gets, over the mean of the layer's experts: 0 is clear, a "
+    "layer's largest ({}) is full. Mean of the steps that were written out. Experts that serve one "
+    "domain more than others are specialists."
 )
-_LOAD = "1 is even. Layers with experts in order, the MTP module's last. Darker is more uneven."
+_LOAD = (
+    "1 is even, the darkest is {:.2f}. Layers with experts from above, the MTP module's last; "
+    "steps from left to right."
+)
 
 
 def _load_by_domain(load: Mapping[str, Any]) -> str:
@@ -74,7 +87,8 @@ def _load_by_domain(load: Mapping[str, Any]) -> str:
             least=0.0,
         )
         parts.append(paragraph(f"Layer {number}, its experts from left to right:") + drawn)
-    return "".join(parts) + paragraph(_LOAD_BY_DOMAIN)
+    largest = [f"{max(map(max, layers[number])):.2f}" for number in numbers]
+    return "".join(parts) + paragraph(_LOAD_BY_DOMAIN.format(", ".join(largest)))
 
 
 def _needles(needle: Mapping[str, Any]) -> str:
