@@ -1,10 +1,11 @@
 """Time the FP8 kernels on a Hopper GPU, beside BF16 and cuBLAS, in one process a section.
 
-    python -P benchmarks/kernels.py SECTION --out FILE [--smoke]
+    python benchmarks/kernels.py SECTION --out FILE [--smoke]
 
-Sections: dense, grouped, quantise, model, training, specialised. Rivals take turns within a row,
-several times over; a row has the median of each. `--smoke` runs tiny sizes on a CPU, in Triton's
-interpreter, to see that the script itself works; its figures mean nothing. scripts/gpu.sh runs all.
+Sections: dense, grouped, quantise, model, training. Rivals take turns within a row, several times
+over; a row has the median of each. `--smoke` runs tiny sizes on a CPU, in Triton's interpreter, to
+see that the script itself works; its figures mean nothing. scripts/gpu.sh runs all; it needs torch,
+Triton, numpy and pyarrow alone. benchmarks/kernels_table.py makes the tables of docs/fp8.md.
 
 Legend: M tokens, N output width, K input width, E experts, V visits.
 """
@@ -13,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,11 +23,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import triton
 
 from dsv3data.kernels import library
 from dsv3data.kernels.device import launch
 from dsv3data.kernels.segments import segments_of
+from measuring import machine as description
 
 # DeepSeek-V3's linear layers, N × K, and its experts' two matrices [§4.2].
 DENSE = ((7168, 16384), (4096, 7168), (24576, 1536), (32768, 512), (2112, 7168))
@@ -79,21 +78,42 @@ class Machine:
 
 
 def dense(machine: Machine) -> Iterator[Row]:
-    """Forward GEMM alone, operands quantised before."""
+    """GEMMs alone, operands quantised before. The input gradient is the forward's kernel."""
     for n, k in DENSE:
-        m, n, k = (machine.shrink(size) for size in (TOKENS, n, k))
-        x, w = machine.normal(m, k), machine.normal(1, n, k)
-        a, (b, _) = launch.quantise_rows(x), launch.quantise_blocks(w)
-        ways: dict[str, Way] = {"bf16": lambda x=x, w=w: F.linear(x, w[0])}
-        for number, tile in enumerate(launch.TILES):
-            ways[f"triton {number}"] = lambda a=a, b=b, tile=tile: launch.matmul_blocks(
-                a, b, out_dtype=torch.bfloat16, tile=tile
-            )
-        if not machine.smoke and library.can_multiply(a, b, torch.bfloat16):
-            ways["scaled_mm"] = lambda a=a, b=b: library.matmul_blocks(
-                a, b, out_dtype=torch.bfloat16
-            )
-        yield gemm_row({"m": m, "n": n, "k": k}, 2 * m * n * k, machine.milliseconds(ways))
+        yield from _dense_rows(machine, *(machine.shrink(size) for size in (TOKENS, n, k)))
+
+
+def _dense_rows(machine: Machine, m: int, n: int, k: int) -> Iterator[Row]:
+    x, grad, w = machine.normal(m, k), machine.normal(m, n), machine.normal(1, n, k)
+    a, (b, _) = launch.quantise_rows(x), launch.quantise_blocks(w)
+    low, flop, sizes = torch.bfloat16, 2 * m * n * k, {"m": m, "n": n, "k": k}
+    ways = tiles(lambda tile: launch.matmul_blocks(a, b, out_dtype=low, tile=tile))
+    ways["bf16"] = lambda: F.linear(x, w[0])
+    if not machine.smoke and library.can_multiply_blocks(a, b, low):
+        ways["cublas"] = lambda: library.matmul_blocks(a, b, out_dtype=low)
+    yield gemm_row({"direction": "forward", **sizes}, flop, machine.milliseconds(ways))
+    grad_columns, x_columns = launch.quantise_columns(grad), launch.quantise_columns(x)
+    starts = torch.tensor(
+        [0, grad_columns.codes_RC.shape[1]], dtype=torch.int32, device=machine.device
+    )
+    ways = tiles(lambda tile: launch.matmul_rows(grad_columns, x_columns, starts, tile=tile))
+    ways["bf16"] = lambda: grad.T @ x
+    if not machine.smoke and library.can_multiply_rows(grad_columns, x_columns):
+        ways["cublas"] = lambda: library.matmul_rows(grad_columns, x_columns)
+    yield gemm_row({"direction": "weight gradient", **sizes}, flop, machine.milliseconds(ways))
+
+
+def tiles(multiply: Callable[[launch.Tile], Any]) -> dict[str, Way]:
+    """Our kernel by each of its tiles, those that this Triton compiles."""
+    ways = {}
+    for tile in launch.TILES:
+        try:
+            multiply(tile)
+        except Exception as error:  # a compiler's errors have no common class
+            print(f"{tile.name} is left out: {error}"[:500], file=sys.stderr)
+            continue
+        ways[tile.name] = lambda tile=tile: multiply(tile)
+    return ways
 
 
 def grouped(machine: Machine) -> Iterator[Row]:
@@ -109,7 +129,7 @@ def _grouped_rows(machine: Machine, n: int, k: int, visits: int, experts: int) -
     segments, plain = segments_of(chosen, experts), segments_of(chosen, experts, tile=1)
     x, grad = machine.normal(visits, k), machine.normal(visits, n)
     w = machine.normal(experts, n, k)
-    source, tiles, ends = segments.token_of_slot_P, segments.tile_experts, plain.starts_E1[1:]
+    source, of_tiles, ends = segments.token_of_slot_P, segments.tile_experts, plain.starts_E1[1:]
     straight, turned = launch.quantise_blocks(w)
     x_rows = launch.quantise_rows(x, source_P=source)
     grad_rows = launch.quantise_rows(grad, source_P=source)
@@ -120,13 +140,13 @@ def _grouped_rows(machine: Machine, n: int, k: int, visits: int, experts: int) -
         "forward": (
             lambda: F.grouped_mm(x, w.transpose(1, 2), offs=ends),
             lambda tile: launch.matmul_blocks(
-                x_rows, straight, tile_experts=tiles, out_dtype=low, tile=tile
+                x_rows, straight, tile_experts=of_tiles, out_dtype=low, tile=tile
             ),
         ),
         "input gradient": (
             lambda: F.grouped_mm(grad, w, offs=ends),
             lambda tile: launch.matmul_blocks(
-                grad_rows, turned, tile_experts=tiles, out_dtype=low, tile=tile
+                grad_rows, turned, tile_experts=of_tiles, out_dtype=low, tile=tile
             ),
         ),
         "weight gradient": (
@@ -135,9 +155,7 @@ def _grouped_rows(machine: Machine, n: int, k: int, visits: int, experts: int) -
         ),
     }
     for direction, (bf16, ours) in directions.items():
-        ways: dict[str, Way] = {"bf16": bf16}
-        for number, tile in enumerate(launch.TILES):
-            ways[f"triton {number}"] = lambda ours=ours, tile=tile: ours(tile)
+        ways = {"bf16": bf16, **tiles(ours)}
         sizes = {"direction": direction, "experts": experts, "visits": visits, "n": n, "k": k}
         yield gemm_row(sizes, 2 * visits * n * k, machine.milliseconds(ways))
 
@@ -145,11 +163,12 @@ def _grouped_rows(machine: Machine, n: int, k: int, visits: int, experts: int) -
 def gemm_row(sizes: Row, flop: int, milliseconds: dict[str, float]) -> Row:
     tflops = {name: flop / ms / 1e9 for name, ms in milliseconds.items()}
     ours = max(value for name, value in tflops.items() if name.startswith("triton"))
-    best = max(ours, tflops.get("scaled_mm", 0.0))
+    best = max(ours, tflops.get("cublas", 0.0))
     return {
         **sizes,
         "milliseconds": milliseconds,
         "tflop_per_s": tflops,
+        "triton_tflop_per_s": ours,
         "triton_over_bf16": ours / tflops["bf16"],
         "dispatch_tflop_per_s": best,
     }
@@ -163,6 +182,7 @@ def quantise(machine: Machine) -> Iterator[Row]:
     h, act = machine.normal(rows, 2 * columns), machine.normal(rows, columns)
     gain, weights = torch.ones(columns, device=x.device), torch.ones(rows, device=x.device)
     q, h_q = (launch.quantise_rows(y, power_of_two=True) for y in (x, h))
+    packed = launch.pack_rows(x)
     slots = torch.arange(rows, device=x.device).view(-1, top_k)
     values = x.numel()
     ways: dict[str, tuple[int, Way]] = {
@@ -170,6 +190,8 @@ def quantise(machine: Machine) -> Iterator[Row]:
         "gathered rows": (3 * values, lambda: launch.quantise_rows(x, source_P=slots.flatten())),
         "columns": (3 * values, lambda: launch.quantise_columns(x)),
         "retile": (2 * values, lambda: launch.retile(q)),
+        "pack rows": (7 * values // 2, lambda: launch.pack_rows(x)),
+        "retile packed": (5 * values // 2, lambda: launch.retile(packed)),
         "blocks": (6 * w.numel(), lambda: launch.quantise_blocks(w)),
         "swiglu": (5 * values, lambda: launch.swiglu_quantise(h, weights)),
         "swiglu backward": (10 * values, lambda: launch.swiglu_backward(h_q, act, weights)),
@@ -205,6 +227,7 @@ def model(machine: Machine) -> Iterator[Row]:
     from dsv3data.training.schedule import knobs
     from dsv3data.training.spikes import NO_LIMITS
     from dsv3data.training.step import train_step
+    from kept_bytes import linear_activation_bytes
 
     name = "tiny" if machine.smoke else "small"
     root = Path(__file__).parents[1]
@@ -245,76 +268,51 @@ def model(machine: Machine) -> Iterator[Row]:
         "milliseconds": times,
         "tokens_per_s": {key: 1000 * rows * context / ms for key, ms in times.items()},
         "peak_bytes": peak,
-        "saved_activation_bytes": saved_bytes(net, batch, config, machine, list(ways)),
+        "linear_activation_bytes": {
+            precision: linear_activation_bytes(net, precision, n_tokens=context)
+            for precision in ways
+        },
         "fp8_speedup": times["bf16"] / times["fp8"] if "bf16" in times else None,
     }
 
 
-def saved_bytes(
-    net: Any, batch: Any, config: Any, machine: Machine, precisions: list[str]
-) -> dict[str, int]:
-    """Bytes that one micro-batch's forward pass keeps, parameters and repeats left out."""
-    ids = torch.from_numpy(batch.input_ids[: config.micro_batch_rows].astype("int64"))
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in net.parameters()}
-    sizes = {}
-    for precision in precisions:
-        net.set_precision(precision)
-        found: dict[int, int] = {}
-
-        def keep(tensor: torch.Tensor, found: dict[int, int] = found) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in parameters:
-                found[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            output = net(ids.to(machine.device))
-        sizes[precision] = sum(found.values())
-        del output
-    return sizes
-
-
 def training(machine: Machine) -> Iterator[Row]:
-    """FP8 against BF16 (on a CPU FP32) from two seeds: `tiny` on made-up rows, the gate applied."""
-    import tempfile
-    from dataclasses import asdict, replace
+    """Loss curves of `small` on made-up rows, FP8 and BF16, from two seeds; a row for each run.
+
+    The gate proper is `dsv3data train --compare` on real data, for hours; this tells whether
+    training in FP8 works at all, in a minute.
+    """
+    from dataclasses import replace
 
     from dsv3data.contracts.config import load_config
-    from dsv3data.contracts.progress import NullSink
-    from dsv3data.training.compare import compare_precisions, parse_pair
+    from dsv3data.model.init import init_weights
+    from dsv3data.model.transformer import Transformer
     from dsv3data.training.config import TrainConfig
+    from dsv3data.training.optimizer import AdamW
+    from dsv3data.training.schedule import knobs
+    from dsv3data.training.spikes import NO_LIMITS
+    from dsv3data.training.step import train_step
     from fake_training_data import FakeDataset, FakeStream
 
-    config = load_config(TrainConfig, Path(__file__).parents[1] / "configs" / "tiny.toml")
-    steps, pair = (2, "fp8,fp32") if machine.smoke else (100, "fp8,bf16")
-    config = replace(config, steps=steps, batch_rows=32, device=machine.device.type)
-    dataset = FakeDataset()
-    with tempfile.TemporaryDirectory() as folder:
-        result = compare_precisions(
-            dataset,
-            lambda seed: FakeStream(dataset, seed=seed),
-            config,
-            parse_pair(pair),
-            n_seeds=2,
-            out=Path(folder) / "comparison",
-            sink=NullSink(),
-        )
-    yield asdict(result)
-
-
-def specialised(machine: Machine) -> Iterator[Row]:
-    """The tile with specialised warps, which compiles but was never run: first is it right?"""
-    n, k = (machine.shrink(size) for size in (4096, 7168))
-    x, w = machine.normal(machine.shrink(TOKENS), k), machine.normal(1, n, k)
-    a, (b, _) = launch.quantise_rows(x), launch.quantise_blocks(w)
-    ways: dict[str, Way] = {"bf16": lambda: F.linear(x, w[0])}
-    for name, tile in (("triton 0", launch.TILES[0]), ("triton s", launch.SPECIALISED_TILE)):
-        ways[name] = lambda tile=tile: launch.matmul_blocks(
-            a, b, out_dtype=torch.bfloat16, tile=tile
-        )
-    equal = bool(torch.equal(ways["triton 0"](), ways["triton s"]()))
-    sizes = {"m": len(x), "n": n, "k": k, "equal": equal}
-    yield gemm_row(sizes, 2 * len(x) * n * k, machine.milliseconds(ways))
+    name = "tiny" if machine.smoke else "small"
+    config = load_config(TrainConfig, Path(__file__).parents[1] / "configs" / f"{name}.toml")
+    steps, rows, context = (2, 2, 16) if machine.smoke else (60, 8, 1024)
+    config = replace(config, steps=steps, batch_rows=rows, micro_batch_rows=0)
+    config = config.with_model(vocab_size=128, context=context)
+    for seed in (0, 1):
+        for precision in ("fp8",) if machine.smoke else ("bf16", "fp8"):
+            stream = FakeStream(FakeDataset(context=context), seed=seed)
+            net = Transformer(config.model)
+            init_weights(net, seed)
+            net = net.to(machine.device)
+            net.set_precision(precision)
+            optimizer = AdamW(net.named_parameters(), config.optimizer)
+            losses = []
+            for step in range(steps):
+                values = replace(knobs(config, step=step, tokens=0), lr=1e-3)
+                result = train_step(net, optimizer, stream.next(rows), values, config, NO_LIMITS)
+                losses.append(round(result.main_loss, 5))
+            yield {"precision": precision, "seed": seed, "losses": losses}
 
 
 SECTIONS = {
@@ -323,22 +321,13 @@ SECTIONS = {
     "quantise": quantise,
     "model": model,
     "training": training,
-    "specialised": specialised,
 }
 
 
 def environment(machine: Machine) -> Row:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    return {
-        "gpu": "none: smoke" if machine.smoke else torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "triton": triton.__version__,
-        "python": platform.python_version(),
-        "commit": commit.stdout.strip() or None,
-        "command": " ".join(sys.argv),
-        "tiles": [str(tile) for tile in launch.TILES],
-    }
+    gpu = "none: smoke" if machine.smoke else torch.cuda.get_device_name()
+    about = {"gpu": gpu, "cuda": torch.version.cuda, **description("torch", "triton", "numpy")}
+    return {"machine": about, "command": " ".join(sys.argv)}
 
 
 def main() -> None:
