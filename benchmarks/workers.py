@@ -7,7 +7,8 @@ CORPUS is a folder of documents, TOKENIZER a tokenizer folder. A round runs each
 worker and with two, and before each pair a loop of integer arithmetic in one process and in two at
 once: two cores of a shared machine are at times not worth two, and no program can be. Wall time is
 that of the whole command, its start included. `gain` is the work done in a second by two, divided
-by that by one; the figures are medians of the rounds, `best` the best round's.
+by that by one; peak memory is that of the largest process, which two sizes of CORPUS show to be flat
+or not. The figures are medians of the rounds, `best` the best round's.
 """
 
 from __future__ import annotations
@@ -60,18 +61,21 @@ def _commands(corpus: Path, tokenizer: Path, work: Path) -> dict[str, list[objec
 
 def _pair(words: list[object], work: Path) -> dict[str, float]:
     loops = [_seconds_of_loops(processes) for processes in (1, 2)]
-    walls, cpus = [], []
+    walls, cpus, peaks = [], [], []
     for workers in (1, 2):
         out = work / "out"
         figures, _ = dsv3data(*words, "--out", out, "--workers", workers)
         walls.append(figures["wall_s"])
         cpus.append(figures["cpu_s"])
+        peaks.append(figures["peak_rss_mib"])
         shutil.rmtree(out)
     return {
         "wall_1_s": round(walls[0], 2),
         "wall_2_s": round(walls[1], 2),
         "cpu_1_s": round(cpus[0], 2),
         "cpu_2_s": round(cpus[1], 2),
+        "peak_rss_1_mib": peaks[0],
+        "peak_rss_2_mib": peaks[1],
         "gain": round(walls[0] / walls[1], 3),
         "machine_gain": round(2 * loops[0] / loops[1], 3),
     }
