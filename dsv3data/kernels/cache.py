@@ -27,7 +27,8 @@ class WeightCodes:
         """(straight, turned) of [E, N, K], or of matrices [N, K] on top of one another."""
         state = tuple((weight._version, weight.data_ptr()) for weight in weights)
         if self._codes is None or state != self._state:
-            whole = torch.cat([weight.detach() for weight in weights])
+            plain = [weight.detach() for weight in weights]
+            whole = torch.cat(plain) if len(plain) > 1 else plain[0]
             w_ERC = whole.unsqueeze(0) if whole.dim() == 2 else whole
             self._codes = operations(whole.device).quantise_blocks(w_ERC)
             self._state = state

@@ -39,8 +39,21 @@ def fp8_experts(
     """Weighted sum of each token's SwiGLU experts, [T, D]; gate and up share a matrix, gate first.
 
     No token is dropped and the host waits for no count. Gradients of the weights are fp32.
+
+    Raises:
+        BadInput: a dtype other than BF16 or FP32, or matrices that do not meet.
     """
     check_operands(x_TD, gate_up_EFD)
+    n_experts, width_2, d_model = gate_up_EFD.shape
+    if down_EDF.shape != (n_experts, d_model, width_2 // 2) or down_EDF.dtype != gate_up_EFD.dtype:
+        raise BadInput(
+            "the experts' matrices do not meet",
+            where=f"gate and up {tuple(gate_up_EFD.shape)} in {gate_up_EFD.dtype}, "
+            f"down {tuple(down_EDF.shape)} in {down_EDF.dtype}",
+            effect="nothing was computed",
+            fix="down is [experts, model width, expert width], gate and up [experts, twice the "
+            "expert width, model width], of one dtype",
+        )
     segments = segments_of(experts_TK, len(gate_up_EFD))
     y_TD = _Experts.apply(  # type: ignore[no-untyped-call]
         x_TD,

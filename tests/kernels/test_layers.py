@@ -197,6 +197,18 @@ def test_experts_and_their_gradients(kind: str, bound: float, routing: str) -> N
         assert not found[4][expert].any()
 
 
+def test_not_a_number_stays_with_its_token_and_its_experts() -> None:
+    chosen, x, weights, up, down = expert_inputs("even")
+    with torch.no_grad():
+        x[17, 3] = float("nan")
+    out = fp8_experts(x, chosen, weights, up, down, (WeightCodes(), WeightCodes()))
+    _, grad_x, _, grad_up, _ = gradients(out, x, weights, up, down)
+    assert out.isnan().any(dim=1).nonzero().flatten().tolist() == [17]
+    assert grad_x.isnan().any(dim=1).nonzero().flatten().tolist() == [17]
+    spoiled = grad_up.flatten(1).isnan().any(dim=1).nonzero().flatten().tolist()
+    assert spoiled == sorted(set(chosen[17].tolist()))
+
+
 def test_experts_keep_their_inputs_once_a_token() -> None:
     chosen, x, weights, up, down = expert_inputs("even")
     saved: list[torch.Tensor] = []
@@ -217,6 +229,11 @@ def test_wrong_inputs_are_refused() -> None:
     with pytest.raises(BadInput, match="an FP8 layer's input and weight do not meet"):
         fp8_swiglu_linear(normal(0, 3, 401), w, codes=WeightCodes())
     chosen, x, weights, up, down = expert_inputs("even")
+    codes = (WeightCodes(), WeightCodes())
+    with pytest.raises(BadInput, match="the experts' matrices do not meet"):
+        fp8_experts(x, chosen, weights, up, down.transpose(1, 2), codes)
+    with pytest.raises(BadInput, match="FP8 layers take BF16 or FP32, not"):
+        fp8_experts(x.half(), chosen, weights, up, down, codes)
     with pytest.raises(BadInput, match="experts in BF16 need widths that 8 divides, not"):
         sorted_experts(x[:, :70].bfloat16(), chosen, weights, up[:, :, :70], down[:, :70])
 
