@@ -7,8 +7,8 @@ CORPUS is a folder of documents, TOKENIZER a tokenizer folder. A round runs each
 worker and with two, and before each pair a loop of integer arithmetic in one process and in two at
 once: two cores of a shared machine are at times not worth two, and no program can be. Wall time is
 that of the whole command, its start included. `gain` is the work done in a second by two, divided
-by that by one; peak memory is that of the largest process: run twice, with a larger CORPUS, this says
-whether it grows with the input. Figures are medians of the rounds, `best` the best round's.
+by that by one. Peak memory is that of the largest process: a run with a larger CORPUS says whether
+it grows with the input. Figures are medians of the rounds, `best` the best round's.
 """
 
 from __future__ import annotations
