@@ -20,6 +20,7 @@ PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
 class Compiled:
     ptx: str
     shared_bytes: int
+    scratch_bytes: int  # global memory that a launch would need an allocator for
     registers: int  # of a thread
     threads: int  # of a program
     spilled_bytes: int  # of a thread, stores and loads
@@ -59,6 +60,7 @@ def compile_for_hopper(
     return Compiled(
         ptx=ptx,
         shared_bytes=compiled.metadata.shared,
+        scratch_bytes=compiled.metadata.global_scratch_size,
         threads=int(re.findall(r"\.reqntid (\d+)", ptx)[0]),
         registers=int(re.findall(r"Used (\d+) registers", said)[0]),
         spilled_bytes=sum(map(int, spills)),

@@ -61,6 +61,7 @@ def test_gemms_use_fp8_tensor_cores_and_fit_the_processor(
     assert compiled.counts(r"cp\.async\.bulk\.tensor\.2d\.shared") >= 2  # operands
     assert compiled.counts(r"cp\.async\.bulk\.tensor\.\dd\.global") >= 1  # the result
     assert compiled.spilled_bytes <= LARGEST_SPILL
+    assert compiled.scratch_bytes == 0
     assert compiled.shared_bytes * tile.per_sm <= SHARED_BYTES
     assert compiled.registers * compiled.threads * tile.per_sm <= REGISTERS
     assert (compiled.counts("setmaxnreg") > 0) == tile.specialised
@@ -149,6 +150,7 @@ def test_quantisation_kernels_use_the_machines_own_cast(name: str, tmp_path: Pat
         assert compiled.counts(r"cvt\.rn\.satfinite\.e4m3x2\.f32") >= 1
     assert compiled.counts(r"ld\.global\.\S*v[24]") >= 1  # wide loads
     assert compiled.spilled_bytes <= LARGEST_SPILL
+    assert compiled.scratch_bytes == 0
 
 
 def test_no_kernel_is_left_out() -> None:
