@@ -9,6 +9,8 @@ Legend: B rows, T tokens, H heads, q width of queries and keys, V width of value
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import torch
@@ -94,9 +96,6 @@ def _by_formula(
 def _by_flex(
     query_BHTq: Tensor, key_BHTq: Tensor, value_BHTV: Tensor, mask: BlockMask, scale: float
 ) -> Tensor:
-    # Imported when asked for: it brings the compiler along.
-    from torch.nn.attention.flex_attention import flex_attention
-
     if not query_BHTq.is_cuda and query_BHTq.requires_grad:
         raise BadConfig(
             "flex attention has no gradient on a CPU",
@@ -104,9 +103,17 @@ def _by_flex(
             effect="nothing was computed",
             fix="train with --set attention=sdpa, or on a GPU",
         )
-    run = torch.compile(flex_attention) if query_BHTq.is_cuda else flex_attention
-    mixed: Tensor = run(query_BHTq, key_BHTq, value_BHTV, block_mask=mask, scale=scale)
-    return mixed
+    run = _flex_attention(compiled=query_BHTq.is_cuda)
+    return run(query_BHTq, key_BHTq, value_BHTV, block_mask=mask, scale=scale)
+
+
+@cache
+def _flex_attention(*, compiled: bool) -> Callable[..., Tensor]:
+    # Imported when asked for: it brings the compiler along.
+    from torch.nn.attention.flex_attention import flex_attention
+
+    run: Callable[..., Tensor] = flex_attention
+    return torch.compile(run) if compiled else run
 
 
 def _flex_mask(documents_BT: Tensor | None, n_tokens: int, device: torch.device) -> BlockMask:

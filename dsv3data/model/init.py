@@ -15,11 +15,13 @@ def init_weights(model: Transformer, seed: int) -> None:
     """Fill the model in place.
 
     Each parameter has its own stream, a pure function of (seed, parameter name), so adding a layer
-    or drawing on several hosts changes no other weight.
+    or drawing on several hosts changes no other weight. Drawn on the CPU wherever the model is: the
+    same weights for every device.
     """
     for name, parameter in model.named_parameters():
         generator = torch.Generator().manual_seed(stream_constant(seed, f"init {name}") >> 1)
-        parameter.normal_(0.0, model.config.init_std, generator=generator)
+        drawn = torch.empty(parameter.shape, dtype=parameter.dtype, device="cpu")
+        parameter.copy_(drawn.normal_(0.0, model.config.init_std, generator=generator))
     for module in model.modules():
         if isinstance(module, RMSNorm):
             module.weight.fill_(1.0)

@@ -50,9 +50,12 @@ class LayerLoad:
 
 
 def nodes_per_token(loads: Sequence[LayerLoad]) -> float:
-    """Mean over all layers' tokens; NaN without any."""
-    tokens = sum(int(load.tokens) for load in loads)
-    return sum(int(load.visits) for load in loads) / tokens if tokens else math.nan
+    """Mean over all layers' tokens; NaN without any. The host waits once."""
+    if not loads:
+        return math.nan
+    counts = torch.stack([torch.stack((load.tokens, load.visits)) for load in loads])
+    tokens, visits = counts.sum(dim=0).tolist()
+    return visits / tokens if tokens else math.nan
 
 
 def relative(load_E: Tensor) -> list[float]:

@@ -37,7 +37,7 @@ class StepResult:
     mtp_loss: float
     balance_loss: float  # before alpha, summed over MoE layers
     grad_norm: float  # before clipping
-    loads: tuple[Tensor, ...]  # int64 [E] per router, the MTP block's last
+    loads: tuple[Tensor, ...]  # int64 [E] per router, the MTP block's last; on the CPU, as below
     loads_by_domain: tuple[Tensor, ...]  # the same, int64 [G, E]; G up to the batch's last domain
     nodes_per_token: float  # groups of experts that a token visits in a layer; NaN without experts
     n_tokens: int  # valid tokens of the batch
@@ -82,8 +82,8 @@ def train_step(
         mtp_loss=mtp_loss,
         balance_loss=balance_loss,
         grad_norm=grad_norm,
-        loads=tuple(by_layer),
-        loads_by_domain=tuple(load.by_domain_GE for load in loads),
+        loads=_on_host(by_layer),
+        loads_by_domain=_on_host([load.by_domain_GE for load in loads]),
         nodes_per_token=nodes_per_token(loads),
         n_tokens=int(batch.n_tokens.sum()),
         n_targets=counts.main,
@@ -129,6 +129,11 @@ def _per_target(nats_B: NDArray[np.float64], targets_B: NDArray[np.int64]) -> ND
     losses_B = np.full(len(nats_B), math.nan)
     np.divide(nats_B, targets_B, out=losses_B, where=targets_B > 0)
     return losses_B
+
+
+def _on_host(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Tensors of one shape on the CPU, waited for once."""
+    return torch.stack(list(tensors)).cpu().unbind() if tensors else ()
 
 
 def _update_biases(model: Transformer, loads: list[Tensor], gamma: float) -> float:
