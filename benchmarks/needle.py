@@ -7,7 +7,8 @@ Makes exercises of the text (a number of a city is said, some words follow, the 
 then runs the command line as a user would, and prints each command: a tokenizer of a thousand
 entries, rows of 128 ids, a training; the same weights in rows of 1,024 ids with and without YaRN,
 as they are and after a phase of training; `evaluate needle` of each, in text that no exercise was
-made of. Digits of the text are left out, so that the number is the only one. One thread.
+made of. Digits of the text are left out, so that the number is the only one. One thread. What is
+finished in the folder is not done again; seconds are then those of the last run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import os
 import random
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +38,7 @@ YARN = [f"model.yarn.factor={LONG // SHORT}", f"model.yarn.original_context={SHO
 def main() -> None:
     arguments = _arguments()
     os.environ["OMP_NUM_THREADS"] = "1"
-    shutil.rmtree(arguments.work, ignore_errors=True)
-    arguments.work.mkdir(parents=True)
+    arguments.work.mkdir(parents=True, exist_ok=True)
     os.chdir(arguments.work)
     make_documents(arguments.text)
     run("tokenizer", "train", "text.jsonl", "--vocab-size", 1024, "--out", "tok", "--workers", 1)
@@ -67,7 +66,9 @@ def main() -> None:
 def train(out: str, rows: str, *values: str, start: str = "") -> dict[str, Any]:
     """A run of the configuration with some values changed."""
     words = [word for value in values for word in ("--set", value)]
-    words += ["--from", start, "--set", "schedule.warmup_steps=0"] if start else []
+    if start:
+        words += ["--from", start, "--set", "schedule.warmup_steps=0"]
+        words += ["--set", "schedule.cosine_tokens=0"]
     return run("train", "--config", CONFIG, "--data", rows, "--out", out, *words)
 
 
