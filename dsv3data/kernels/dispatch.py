@@ -102,6 +102,20 @@ def matmul_blocks(
     """`reference.matmul_blocks` by the fastest way on this device."""
     if not a.codes_RC.is_cuda:
         return reference.matmul_blocks(a, b, tile_experts=tile_experts, out_dtype=out_dtype)
+    return _CHOICES.take(*ways_of_blocks(a, b, tile_experts, out_dtype))
+
+
+def matmul_rows(a: Rows, b: Rows, starts_E1: Tensor) -> Tensor:
+    """`reference.matmul_rows` by the fastest way on this device."""
+    if not a.codes_RC.is_cuda:
+        return reference.matmul_rows(a, b, starts_E1)
+    return _CHOICES.take(*ways_of_rows(a, b, starts_E1))
+
+
+def ways_of_blocks(
+    a: Rows, b: Blocks, tile_experts: Tensor | None, out_dtype: torch.dtype
+) -> tuple[str, dict[str, Way]]:
+    """The name of the shape in the record, and the candidates on a GPU."""
     from dsv3data.kernels import library
     from dsv3data.kernels.device import launch
 
@@ -112,13 +126,11 @@ def matmul_blocks(
         ways["cublas"] = Way(run=by_library, same_bits=False)
     experts, _, k = b.codes_ERC.shape
     kind = "dense" if tile_experts is None else f"{experts} experts"
-    return _CHOICES.take(_shape(kind, a.n_rows, b.height, k, out_dtype, ways), ways)
+    return _shape(kind, a.n_rows, b.height, k, out_dtype, ways), ways
 
 
-def matmul_rows(a: Rows, b: Rows, starts_E1: Tensor) -> Tensor:
-    """`reference.matmul_rows` by the fastest way on this device."""
-    if not a.codes_RC.is_cuda:
-        return reference.matmul_rows(a, b, starts_E1)
+def ways_of_rows(a: Rows, b: Rows, starts_E1: Tensor) -> tuple[str, dict[str, Way]]:
+    """The same for weight gradients."""
     from dsv3data.kernels import library
     from dsv3data.kernels.device import launch
 
@@ -126,9 +138,8 @@ def matmul_rows(a: Rows, b: Rows, starts_E1: Tensor) -> Tensor:
     experts = len(starts_E1) - 1
     if experts == 1 and library.can_multiply_rows(a, b):
         ways["cublas"] = Way(run=partial(library.matmul_rows, a, b), same_bits=False)
-    kind = f"weight gradient, {experts} experts" if experts > 1 else "weight gradient"
-    shape = _shape(kind, a.codes_RC.shape[1], a.n_rows, b.n_rows, torch.float32, ways)
-    return _CHOICES.take(shape, ways)
+    kind = f"weight gradient, {experts} experts"
+    return _shape(kind, a.codes_RC.shape[1], a.n_rows, b.n_rows, torch.float32, ways), ways
 
 
 def _tiles(ours: Callable[..., Tensor]) -> dict[str, Way]:

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from dsv3data.kernels import reference
 from dsv3data.kernels.cache import WeightCodes
+from dsv3data.kernels.choices import Choices
 from dsv3data.kernels.device import launch
+from dsv3data.kernels.dispatch import ways_of_blocks, ways_of_rows
 from dsv3data.kernels.experts import fp8_experts
 from dsv3data.kernels.formats import (
     E4M3,
@@ -232,6 +234,24 @@ def check_no_rows(draw: Draw) -> None:
     assert not launch.matmul_rows(columns, columns, starts).any()
 
 
+def check_ways(draw: Draw) -> None:
+    """All ways of a dense GEMM are tried and the last one taken: on a GPU cuBLAS."""
+    tokens, n, k = (16 * draw.size(5) for _ in range(3))
+    x, grad = draw.normal(tokens, k), draw.normal(tokens, n)
+    a, (b, _) = reference.quantise_rows(x), reference.quantise_blocks(draw.normal(1, n, k))
+    columns = [reference.quantise_columns(y) for y in (grad, x)]
+    starts = torch.tensor([0, columns[0].codes_RC.shape[1]], dtype=torch.int32).to(draw.device)
+    low = torch.bfloat16
+    pairs = (
+        (ways_of_blocks(a, b, None, low), reference.matmul_blocks(a, b, out_dtype=low)),
+        (ways_of_rows(*columns, starts), reference.matmul_rows(*columns, starts)),
+    )
+    for (shape, ways), expected in pairs:
+        last = list(ways.values())[-1].run
+        choices = Choices(lambda way, last=last: float(way is not last))
+        close(choices.take(shape, ways), expected, SAME_FUNCTION)
+
+
 def check_layers(draw: Draw) -> None:
     """Every kind of layer with all gradients: this device against the CPU."""
     d, f, experts, tokens = 8 * draw.size(20), 8 * draw.size(20), 4, draw.size()
@@ -282,6 +302,7 @@ CHECKS: tuple[Callable[[Draw], None], ...] = (
     check_matmul_blocks,
     check_grouped,
     check_no_rows,
+    check_ways,
     check_layers,
 )
 
