@@ -14,6 +14,7 @@ from typing import Any
 
 from dsv3data.contracts.config import from_dict
 from dsv3data.contracts.errors import BadInput
+from dsv3data.kernels.dispatch import remember_choices
 from dsv3data.loader.packed_dataset import PackedDataset
 from dsv3data.loader.stream import SequenceStream
 from dsv3data.model.init import init_weights
@@ -28,7 +29,7 @@ from dsv3data.training.config import TrainConfig
 from dsv3data.training.metrics import JsonLines
 from dsv3data.training.nudge import nudge_weights
 from dsv3data.training.postmortem import DocumentFinding, Lineage, examine
-from dsv3data.training.run import check_device
+from dsv3data.training.run import GEMM_CHOICES, check_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ def replay_step(run: Path, *, data: Path, step: int) -> Replay:
     """
     config = _config_of(run)
     check_device(config)
+    remember_choices(run / GEMM_CHOICES)
     records = _records_of(run, step)
     dataset = PackedDataset.open(data)
     stream = SequenceStream(dataset, seed=config.seed, stages=config.data.stages)
