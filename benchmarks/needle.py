@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """From a text to a model that finds a number in it, and finds it further back by YaRN.
 
-    python benchmarks/needle.py RESULTS.json TEXT.jsonl [--work FOLDER] [--steps N] [--long-steps N]
+    python benchmarks/needle.py RESULTS.json TEXT.jsonl [--work FOLDER] [--samples N]
 
-Makes exercises of the text (a number of a city is said, some words follow, the city is asked for),
-then runs the command line as a user would, and prints each command: a tokenizer of a thousand
-entries, rows of 128 ids, a training; the same weights in rows of 1,024 ids with and without YaRN,
-as they are and after a phase of training; `evaluate needle` of each, in text that no exercise was
-made of. Digits of the text are left out, so that the number is the only one. One thread. What is
-finished in the folder is not done again; seconds are then those of the last run.
+Makes exercises of the text (a number of a city is said, words follow, the city is asked for), then
+runs the command line as a user would, and prints each command: a tokenizer of a thousand entries; a
+training on rows of 128 ids where the number is said up to three times, and from there one where it
+is said once; those weights in rows of 1,024 ids with and without YaRN, as they are and after a
+phase of training; `evaluate needle` of each, in text that no exercise was made of. Digits of the
+text are left out, so that the number is the only one. One thread. What is finished in the folder is
+not done again; seconds are then those of the last run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from measuring import dsv3data, machine
 CONFIG = Path(__file__).parents[1] / "configs" / "needle.toml"
 SHORT, LONG = 128, 1024
 # Words of an exercise beside its questions; an id is about two fifths of a word here.
-SHORT_WORDS, LONG_WORDS = (3, 30), (100, 330)
+SHORT_WORDS, FAR_WORDS, LONG_WORDS = (3, 30), (5, 36), (100, 370)
 TEXT_BYTES, HAY_BYTES = 6_000_000, 2_000_000
 YARN = [f"model.yarn.factor={LONG // SHORT}", f"model.yarn.original_context={SHORT}"]
 
@@ -42,20 +43,22 @@ def main() -> None:
     os.chdir(arguments.work)
     make_documents(arguments.text)
     run("tokenizer", "train", "text.jsonl", "--vocab-size", 1024, "--out", "tok", "--workers", 1)
-    for name, context in (("short", SHORT), ("long", LONG), ("hay", LONG)):
+    for name, context in (("short", SHORT), ("far", SHORT), ("long", LONG), ("hay", LONG)):
         run("tokenize", f"{name}.jsonl", "--tokenizer", "tok", "--out", f"ids-{name}")
         plain = ["--fim-rate", 0, "--set", "debias_rate=0", "--context", context]
         run("pack", f"ids-{name}", *plain, "--out", f"rows-{name}")
     result: dict[str, Any] = {"machine": machine("torch", "dsv3data"), "arguments": sys.argv[1:]}
-    result["trained"] = train("base", "rows-short", f"steps={arguments.steps}")
+    result["base"] = train("base", "rows-short", f"steps={arguments.steps}")
+    far = [f"steps={arguments.far_steps}", "optimizer.lr=2e-3"]
+    result["far"] = train("far", "rows-far", *far, start="base")
     lengths = ["--lengths", "64,128"]
-    result["tables"] = [{"what": "trained at 128", **needle("base", arguments.samples, lengths)}]
+    result["tables"] = [{"what": "trained at 128", **needle("far", arguments.samples, lengths)}]
     still = ["steps=1", "optimizer.lr=1e-30", "balance.gamma=0"]
     phase = [f"steps={arguments.long_steps}", "optimizer.lr=5e-4", "batch_rows=4"]
     for what, how in (("as it is", still), ("after a phase", phase)):
         for name, yarn in (("without YaRN", []), ("with YaRN", YARN)):
             out = f"{name} {what}".lower().replace(" ", "-")
-            trained = train(out, "rows-long", *how, *yarn, start="base")
+            trained = train(out, "rows-long", *how, *yarn, start="far")
             found = needle(out, arguments.samples, ["--lengths", "128,256,512,1024"])
             result["tables"].append(
                 {"what": f"{name}, {what}", "wall_s": trained["wall_s"], **found}
@@ -98,8 +101,9 @@ def make_documents(text: Path) -> None:
     words = " ".join(learnt).split(" ")
     write("text", learnt)
     write("hay", hay)
-    write("short", exercises(words, 60_000, SHORT_WORDS, seed=1))
-    write("long", exercises(words, 4_000, LONG_WORDS, seed=2))
+    write("short", exercises(words, 60_000, SHORT_WORDS, most=3, seed=1))
+    write("far", exercises(words, 20_000, FAR_WORDS, most=1, seed=2))
+    write("long", exercises(words, 4_000, LONG_WORDS, most=1, seed=3))
 
 
 def without_digits(text: Path) -> Iterator[str]:
@@ -119,15 +123,18 @@ def taken(source: Iterator[str], n_bytes: int) -> list[str]:
     return documents
 
 
-def exercises(words: list[str], n: int, sizes: tuple[int, int], *, seed: int) -> Iterator[str]:
-    """A city's number said once to three times among words of the text, and at the end."""
+def exercises(
+    words: list[str], n: int, sizes: tuple[int, int], *, most: int, seed: int
+) -> Iterator[str]:
+    """A city's number said once or more, `most` times at most, among words of the text, and at the
+    end."""
     draw = random.Random(seed)
     for _ in range(n):
         size = draw.randint(*sizes)
         start = draw.randrange(len(words) - size)
         number = "".join(draw.choices("0123456789", k=DIGITS))
         said = f"{question_about(draw.choice(CITIES))} {number}"
-        cuts = sorted(draw.randint(0, size) for _ in range(draw.randint(1, 3)))
+        cuts = sorted(draw.randint(0, size) for _ in range(draw.randint(1, most)))
         parts = [
             " ".join(words[start + first : start + last])
             for first, last in zip([0, *cuts], [*cuts, size], strict=True)
@@ -146,6 +153,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("text", type=lambda name: Path(name).resolve())
     parser.add_argument("--work", type=Path, default=Path("runs/needle"))
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--far-steps", type=int, default=300)
     parser.add_argument("--long-steps", type=int, default=60)
     parser.add_argument("--samples", type=int, default=16)
     return parser.parse_args()

@@ -272,8 +272,8 @@ def _report_skipped(run: Run, batch: Batch, result: StepResult, limits: StepLimi
             "finite or far beyond those before",
             where=f"step {run.progress.step}, rows {row_ids} ({run.skipped_steps.path})",
             effect="training stopped; no skipped step changed a weight, checkpoints are intact",
-            fix="lower optimizer.lr, raise spike.z if these losses are as they should be, or look at "
-            f"the documents in that file and leave some out: `pack --exclude {run.quarantine.path}`",
+            fix="lower optimizer.lr, raise spike.z if these losses are as they should be, or leave "
+            f"documents of that file out with `dsv3data pack --exclude {run.quarantine.path}`",
         )
 
 
