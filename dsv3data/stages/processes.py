@@ -75,11 +75,13 @@ def _nurse(
 ) -> list[Result]:
     prepare(tasks)
     gc.freeze()  # a collection would write to every object, and so copy the memory of all
+    futures: list[Future[Result]] = []
     try:
         with _pool(workers, multiprocessing.get_context("fork"), _progress) as pool:
-            futures = [pool.submit(_do, work, task) for task in tasks]
-            # All workers were forked by the first of these, and do not inherit this:
-            signal.signal(signal.SIGTERM, _stop)
+            futures.append(pool.submit(_do, work, tasks[0]))  # forks all workers
+            signal.signal(signal.SIGTERM, _stop)  # they do not inherit it
+            for task in tasks[1:]:
+                futures.append(pool.submit(_do, work, task))
             return _results(futures)
     except BrokenProcessPool as error:
         raise WorkerDied(_left(futures)[:workers]) from error

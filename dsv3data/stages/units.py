@@ -73,7 +73,7 @@ def run_units(tasks: Sequence[Task], *, workers: int, sink: Sink) -> list[UnitRe
     """Complete all tasks; their records in the order of the tasks.
 
     SIGINT and SIGTERM stop the work at once: what is finished is in the ledger, and a unit under
-    way leaves nothing behind.
+    way leaves nothing under a final name.
 
     Raises:
         Stopped: on a signal.
@@ -122,7 +122,7 @@ def _run_in_processes(tasks: Sequence[Task], workers: int, sink: Sink) -> list[U
         raise EnvironmentFault(
             "a worker process died",
             where=f"{tasks[0].out}" + (f", in one of the units {names}" if names else ""),
-            effect="its unit left nothing behind; all finished units are kept",
+            effect="nothing unfinished has a final name; all finished units are kept",
             fix="look for the out-of-memory killer, use fewer --workers, run the command again",
         ) from error
 
