@@ -14,6 +14,7 @@ from dsv3data.audit.packed_rows import (
     PartKind,
     part_ranges,
 )
+from dsv3data.audit.shard_rows import row_in_set
 from dsv3data.contracts.manifest import PACKED
 from dsv3data.contracts.terminal import printable
 from dsv3data.encoding.vocabulary import Vocabulary
@@ -60,11 +61,11 @@ class PieceView:
 
 @dataclass(frozen=True, kw_only=True)
 class RowView:
-    """One packed row. `row` is its ordinal in the set, `row_id` its id in shards and lineage."""
+    """One packed row. `row` is its number in the set, `row_in_shard` that in shard and lineage."""
 
     row: int
-    row_id: int
     shard: str
+    row_in_shard: int
     domain: str
     context: int
     n_tokens: int
@@ -78,15 +79,15 @@ class RowView:
         return f"{self.n_tokens:,} of {self.context:,} ids · {pieces}"
 
 
-def inspect_row(folder: Path, row: int, *, by_id: bool = False) -> RowView:
-    """Row number `row`, counted over all shards in the order of the manifest, or row id `row`.
+def inspect_row(folder: Path, row: int, *, shard: str | None = None) -> RowView:
+    """Row number `row`, counted over all shards in the order of the manifest, or in one of them.
 
     Raises:
         BadInput: not a packed set, or no such row.
         IntegrityError: the row's batch or the lineage of its shard is damaged.
     """
     packed = PackedRows(folder)
-    number = packed.number_of(row) if by_id else row
+    number = row_in_set(folder, packed.manifest, row, shard)
     return _row_view(packed.row(number), packed.context, packed.vocabulary)
 
 
@@ -109,8 +110,8 @@ def _row_view(row: PackedRow, context: int, vocabulary: Vocabulary) -> RowView:
     ]
     return RowView(
         row=row.row,
-        row_id=row.row_id,
         shard=row.shard,
+        row_in_shard=row.row_in_shard,
         domain=row.domain,
         context=context,
         n_tokens=row.n_tokens,

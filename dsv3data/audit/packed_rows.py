@@ -25,14 +25,13 @@ from dsv3data.packing.fim import PLAIN
 
 Ids = NDArray[np.int32]
 PartKind = Literal["text", "prefix", "middle", "suffix"]
-_ROW_IN_SHARD = (1 << 32) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """A row of the lineage."""
+    """A row of the lineage; `row` counts from the first row of its shard."""
 
-    row_id: int
+    row: int
     slot: int
     key: bytes
     source: str
@@ -55,11 +54,14 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedRow:
-    """One row: its ids, and its pieces in order with their places in it."""
+    """One row: its ids, and its pieces in order with their places in it.
+
+    `row` is its number in the set, `row_in_shard` the one that lineage and the shard have.
+    """
 
     row: int
-    row_id: int
     shard: str
+    row_in_shard: int
     domain: str
     n_tokens: int
     ids: Ids
@@ -79,8 +81,8 @@ class PackedRows:
         self.folder = folder
         self._dataset = PackedDataset.open(folder)
         self.vocabulary: Vocabulary = self._dataset.vocabulary
-        self._manifest: Manifest = self._dataset.manifest
-        self._shards = self._manifest.shards()
+        self.manifest: Manifest = self._dataset.manifest
+        self._shards = self.manifest.shards()
         self._first = np.cumsum([0, *(record.rows for record in self._shards)])
         # Traces of one document ask for the same shard's lineage again and again.
         self._lineage = functools.lru_cache(maxsize=2)(self._read_lineage)
@@ -94,23 +96,6 @@ class PackedRows:
     def n_rows(self) -> int:
         """Rows in all shards."""
         return self._dataset.n_rows
-
-    def number_of(self, row_id: int) -> int:
-        """Number of the row that has this id in shards, lineage and batches.
-
-        Raises:
-            BadInput: there is none.
-        """
-        try:
-            (number,) = self._dataset.numbers_of(np.array([row_id], dtype=np.int64)).tolist()
-        except IndexError as error:
-            raise BadInput(
-                f"no row has the id {row_id}",
-                where=str(self.folder),
-                effect="nothing was read",
-                fix="take an id from a batch or the lineage of this very set; --row counts from 0",
-            ) from error
-        return int(number)
 
     def row(self, row: int) -> PackedRow:
         """Row number `row`, counted over all shards in the order of the manifest.
@@ -127,9 +112,9 @@ class PackedRows:
             )
         shard = int(np.searchsorted(self._first, row, side="right")) - 1
         batch = self._dataset.rows(np.array([row]))
-        row_id = int(batch.row_ids[0])
+        inside = row - int(self._first[shard])
         origins = self._origins(
-            shard, lambda lineage: column_values(lineage["row_id"], np.int64) == row_id
+            shard, lambda lineage: column_values(lineage["row"], np.int64) == inside
         )
         origins.sort(key=lambda origin: origin.slot)
         ends = np.cumsum([origin.n_tokens for origin in origins]).tolist()
@@ -137,8 +122,8 @@ class PackedRows:
             fail("lineage and rows disagree in n_tokens", self.folder, f"row {row:,}")
         return PackedRow(
             row=row,
-            row_id=row_id,
             shard=self._shards[shard].name,
+            row_in_shard=inside,
             domain=self._dataset.domains[batch.domain_ids[0]],
             n_tokens=int(batch.n_tokens[0]),
             ids=batch.input_ids[0],
@@ -159,7 +144,7 @@ class PackedRows:
         pieces.sort(key=lambda piece: piece.piece)
         if [piece.piece for piece in pieces] != list(range(origin.n_pieces)):
             fail("the pieces of a document are not all there exactly once", self.folder)
-        rows = [int(self._first[shard]) + (piece.row_id & _ROW_IN_SHARD) for piece in pieces]
+        rows = [int(self._first[shard]) + piece.row for piece in pieces]
         batch = self._dataset.rows(np.array(rows))
         result = []
         for number, piece in enumerate(pieces):
@@ -175,7 +160,7 @@ class PackedRows:
 
     def _read_lineage(self, shard: int) -> pa.Table:
         names = list(Origin.__dataclass_fields__)
-        return read_lineage(self.folder, self._manifest, self._shards[shard], names)
+        return read_lineage(self.folder, self.manifest, self._shards[shard], names)
 
 
 def part_ranges(ids: Ids, fim: bool, vocabulary: Vocabulary) -> list[tuple[PartKind, int, int]]:

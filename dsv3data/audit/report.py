@@ -31,7 +31,7 @@ FILL_NAMES = ("≤ 50%", "≤ 75%", "≤ 90%", "≤ 95%", "≤ 99%", "≤ 99.9%"
 _LENGTH_CLASSES = 32
 _LONGEST = 10
 _FIM_REASONS = "plain_"
-_LINEAGE = ("row_id", "n_tokens", "piece", "n_pieces", "token_stop", "source", "position")
+_LINEAGE = ("row", "n_tokens", "piece", "n_pieces", "token_stop", "source", "position")
 
 
 @dataclass
@@ -85,7 +85,7 @@ def _report_packed(folder: Path, manifest: Manifest, sink: Sink) -> dict[str, An
         last = np.flatnonzero(column["piece"] == column["n_pieces"] - 1)
         lengths[domain] += _length_classes(column["token_stop"][last])
         longest.add(column["token_stop"], table, last)
-        first = np.flatnonzero(np.diff(column["row_id"], prepend=-1))  # rows are in order
+        first = np.flatnonzero(np.diff(column["row"], prepend=-1))  # rows are in order
         fills[domain] += _fill_classes(np.add.reduceat(column["n_tokens"], first), context)
         sink.advance(1)
     domains = {

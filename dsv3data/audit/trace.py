@@ -21,6 +21,7 @@ from dsv3data.audit.packed_rows import (
     in_document_order,
     part_ranges,
 )
+from dsv3data.audit.shard_rows import row_in_set
 from dsv3data.audit.source_text import read_source
 from dsv3data.contracts.config import from_dict
 from dsv3data.contracts.errors import BadInput
@@ -92,18 +93,11 @@ class PackedTracer:
 
     def __init__(self, folder: Path) -> None:
         self._rows = PackedRows(folder)
+        self.manifest = self._rows.manifest
         self._vocabulary = self._rows.vocabulary
         self._row = functools.lru_cache(maxsize=1)(self._rows.row)
         self._document = functools.lru_cache(maxsize=4)(self._read_document)
         self.read_options = ReadOptions()
-
-    def row_of_id(self, row_id: int) -> int:
-        """Number of the row with this id.
-
-        Raises:
-            BadInput: there is none.
-        """
-        return self._rows.number_of(row_id)
 
     def trace(self, row: int, position: int) -> Trace:
         """Where id number `position` of row number `row` comes from, by rows and lineage alone.
@@ -164,23 +158,11 @@ class TokenTracer:
     """Traces ids of a token set: row is the document's number, position the token's in it."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.manifest = manifest
         self._folder, self._shards = folder, manifest.shards()
         self._vocabulary = load_vocabulary(folder / TOKENIZER_NAME)
         self._document = functools.lru_cache(maxsize=1)(self._read_document)
         self.read_options = from_dict(ReadOptions, manifest.plan["tokenize"]["read"])
-
-    def row_of_id(self, row_id: int) -> int:
-        """Documents have no row ids.
-
-        Raises:
-            BadInput: always.
-        """
-        raise BadInput(
-            "a token set has documents, not rows with ids",
-            where=str(self._folder),
-            effect="nothing was read",
-            fix="give the number of a document with --row, or a packed set",
-        )
 
     def trace(self, row: int, position: int) -> Trace:
         """Where id number `position` of document number `row` comes from.
@@ -235,14 +217,14 @@ def trace(
     row: int,
     position: int,
     *,
-    by_id: bool = False,
+    shard: str | None = None,
     inputs: Sequence[Path | str] = (),
     options: ReadOptions | None = None,
 ) -> Trace:
     """Where an id of a packed or token set comes from; with `inputs`, checked against the source.
 
     Args:
-        by_id: `row` is a row id of a packed set.
+        shard: name of the shard that `row` is counted in; without it, it is in the whole set.
         inputs: the files or folders that were tokenized.
         options: how they were read; for a token set, what it was made with if not given.
 
@@ -251,8 +233,7 @@ def trace(
         IntegrityError: damage in the set.
     """
     tracer = open_trace(folder)
-    if by_id:
-        row = tracer.row_of_id(row)
+    row = row_in_set(folder, tracer.manifest, row, shard)
     found = tracer.trace(row, position)
     if not inputs or found.source is None or found.source_position is None:
         return found

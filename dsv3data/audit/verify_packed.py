@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dsv3data.audit.checks import (
@@ -38,10 +39,10 @@ _Ids = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class _Slots:
-    """Pieces of a batch or shard in row order: row id, slot, length, flag, bytes of text, and how
-    often the two halves of a splittable token follow one another."""
+    """Pieces of a batch or shard in row order: row in the shard, slot, length, flag, bytes of text,
+    and how often the two halves of a splittable token follow one another."""
 
-    row_id: NDArray[np.int64]
+    row: NDArray[np.int64]
     slot: NDArray[np.int64]
     length: NDArray[np.int64]
     flag: NDArray[np.int64]
@@ -55,7 +56,7 @@ def verify_packed(
 ) -> Mapping[str, Any]:
     """Recompute what a packed set claims.
 
-    - no two shards have the same row ids, which count their rows;
+    - a shard and its lineage say their domain and partition as their names do, and count rows;
     - each row's checksum holds, its pieces fill `n_tokens` ids, only padding follows;
     - a plain piece has no control id but a last end-of-sentence; a FIM piece obeys the grammar
       begin, prefix, hole, suffix, end, middle, end-of-sentence (or that of SPM);
@@ -68,7 +69,6 @@ def verify_packed(
     context = int(manifest.plan["pack"]["context"])
     totals: Counter[str] = Counter()
     digests: list[NDArray[np.uint64]] = []
-    indices: set[int] = set()
     shards = manifest.shards()
     pairs = _pairs(vocabulary)
     sink.phase("rows", total=sum(record.rows for record in shards), unit="rows")
@@ -76,10 +76,6 @@ def verify_packed(
         lineage = lineage_record(folder, manifest, record)
         slots = _verify_shard(folder, record, manifest, vocabulary, context, pairs, totals, sink)
         digests.append(_verify_lineage(folder / lineage.name, slots, totals))
-        index = int(slots.row_id[0] >> 32)
-        if index in indices:
-            fail("another shard has the same row ids", folder / record.name)
-        indices.add(index)
     words = np.concatenate(digests) if digests else np.empty((0, 2), dtype=np.uint64)
     if keys_digest(words) != manifest.keys_digest:
         fail("the documents in the rows are not those of the token set", folder / MANIFEST_NAME)
@@ -104,16 +100,15 @@ def _verify_shard(
     reader = ShardReader(folder, record)
     check_schema(reader.path, reader.schema, packed_schema(context, {}), manifest)
     parts = []
-    next_row: int | None = None
+    next_row = 0
     for number, batch in enumerate(reader.batches()):
         place = f"batch {number}"
         check_complete(batch, reader.path, place)
-        row_ids = column_values(batch.column("row_id"), np.int64)
-        first = int(row_ids[0]) >> 32 << 32
-        expected = first if next_row is None else next_row
-        if not np.array_equal(row_ids, np.arange(expected, expected + len(row_ids))):
-            fail("row ids do not count the rows", reader.path, place)
-        next_row = expected + len(row_ids)
+        _verify_name(reader.path, batch, place)
+        rows = column_values(batch.column("row"), np.int64)
+        if not np.array_equal(rows, np.arange(next_row, next_row + len(rows))):
+            fail("the column `row` does not count the rows", reader.path, place)
+        next_row += len(rows)
         parts.append(_verify_batch(batch, vocabulary, context, pairs, reader.path, place))
         totals["rows"] += batch.num_rows
         totals["padding"] += batch.num_rows * context - int(parts[-1].length.sum())
@@ -124,6 +119,15 @@ def _verify_shard(
             for name in _Slots.__dataclass_fields__
         )
     )
+
+
+def _verify_name(path: Path, table: pa.RecordBatch | pa.Table, place: str = "") -> None:
+    """All rows are of the domain and partition that the file is named after."""
+    domain, _, partition = path.stem.partition("-")[2].rpartition("-")
+    for name, expected in (("domain", domain), ("partition", int(partition))):
+        found = pc.unique(table.column(name)).to_pylist()
+        if found != [expected]:
+            fail(f"{name} is {found[0]!r}, which is not that of the file's name", path, place)
 
 
 def _verify_batch(
@@ -161,7 +165,7 @@ def _verify_batch(
     _verify_pieces(flat, start, length, flag, vocabulary, path, place)
     sizes = vocabulary.byte_lengths[flat].astype(np.int64)
     return _Slots(
-        row_id=column_values(batch.column("row_id"), np.int64)[row],
+        row=column_values(batch.column("row"), np.int64)[row],
         slot=slot,
         length=length,
         flag=flag,
@@ -229,13 +233,14 @@ def _halves(flat: _Ids, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
 def _verify_lineage(path: Path, slots: _Slots, totals: Counter[str]) -> NDArray[np.uint64]:
     """Compare lineage with the rows; the shard's document keys, uint64 [N, 2]."""
     table = lineage_table(path, lineage_schema().names)
+    _verify_name(path, table)
     column = {
         field.name: column_values(table.column(field.name), field.type.to_pandas_dtype())
         for field in table.schema
         if pa.types.is_integer(field.type)
     }
     for name, expected in (
-        ("row_id", slots.row_id),
+        ("row", slots.row),
         ("slot", slots.slot),
         ("n_tokens", slots.length),
         ("flag", slots.flag),

@@ -25,7 +25,8 @@ def token_schema(metadata: Mapping[str, str]) -> pa.Schema:
 def packed_schema(context: int, metadata: Mapping[str, str]) -> pa.Schema:
     """One row per training sequence of exactly `context` ids.
 
-    `piece_flags` holds 0 for a plain piece, 1 for FIM in PSM order, 2 for FIM in SPM order.
+    `piece_flags` holds 0 for a plain piece, 1 for FIM in PSM order, 2 for FIM in SPM order;
+    `row` counts the rows of the shard, which are those of a partition of a domain.
     """
     return pa.schema(
         [
@@ -35,14 +36,15 @@ def packed_schema(context: int, metadata: Mapping[str, str]) -> pa.Schema:
             pa.field("piece_lengths", pa.list_(pa.field("item", pa.int32(), nullable=False))),
             pa.field("piece_flags", pa.list_(pa.field("item", pa.uint8(), nullable=False))),
             pa.field("domain", pa.string(), nullable=False),
-            pa.field("row_id", pa.int64(), nullable=False),
+            pa.field("partition", pa.int32(), nullable=False),
+            pa.field("row", pa.int64(), nullable=False),
         ],
         metadata=dict(metadata),
     )
 
 
 def lineage_schema() -> pa.Schema:
-    """One row per piece of a packed row: (row_id, slot) → the document it comes from.
+    """One row per piece of a packed row: (domain, partition, row, slot) → its document.
 
     `token_start` and `token_stop` are the piece's range in the document's ids; `n_tokens` counts
     its ids in the row (sentinels and end-of-sentence included), `n_debiased` those of its tokens
@@ -51,7 +53,9 @@ def lineage_schema() -> pa.Schema:
     """
     return pa.schema(
         [
-            pa.field("row_id", pa.int64(), nullable=False),
+            pa.field("domain", pa.string(), nullable=False),
+            pa.field("partition", pa.int32(), nullable=False),
+            pa.field("row", pa.int64(), nullable=False),
             pa.field("slot", pa.int32(), nullable=False),
             pa.field("key", pa.binary(16), nullable=False),
             pa.field("source", pa.string(), nullable=False),

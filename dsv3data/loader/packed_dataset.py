@@ -40,12 +40,11 @@ from dsv3data.loader.schedule import Domain
 _INDEX_BUDGET_BYTES = 256 << 20
 # Shards held open: far below the usual limit of 1,024 descriptors.
 _OPEN_SHARDS = 64
-_ROW_IN_SHARD = (1 << 32) - 1
 # What is known of a row besides its ids; its pieces' lengths stand in a list of its record batch.
 _ROW = np.dtype(
     [
-        *(("row_id", np.int64), ("crc32", np.uint32), ("n_tokens", np.int32)),
-        *(("domain_id", np.int32), ("first_piece", np.int32), ("stop_piece", np.int32)),
+        *(("crc32", np.uint32), ("n_tokens", np.int32), ("domain_id", np.int32)),
+        *(("first_piece", np.int32), ("stop_piece", np.int32)),
     ],
     align=True,
 )
@@ -59,7 +58,7 @@ class Batch:
         input_ids: int32 [n, L].
         n_tokens: ids before the padding, int32 [n].
         domain_ids: index into the dataset's `domains`, int32 [n].
-        row_ids: the rows' ids in shards and lineage, int64 [n].
+        row_ids: the rows' numbers in the set, int64 [n].
         piece_lengths: for each row the lengths of its pieces, int32; they add up to n_tokens.
     """
 
@@ -199,31 +198,9 @@ class PackedDataset:
             input_ids=read.ids,
             n_tokens=read.facts["n_tokens"].copy(),
             domain_ids=read.facts["domain_id"].copy(),
-            row_ids=read.facts["row_id"].copy(),
+            row_ids=np.array(indices, dtype=np.int64),
             piece_lengths=read.piece_lengths,
         )
-
-    def numbers_of(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Row ids → the rows' numbers in the set, both int64 [N].
-
-        The first call reads one row of each shard.
-
-        Raises:
-            IndexError: an id that no row has.
-        """
-        shards = np.searchsorted(self._shard_indices, row_ids >> 32)
-        known = np.append(self._shard_indices, -1)[shards] == row_ids >> 32
-        numbers: NDArray[np.int64] = self._first_row[shards] + (row_ids & _ROW_IN_SHARD)
-        known &= numbers < np.append(self._first_row[1:], 0)[shards]
-        if not known.all():
-            raise IndexError(f"no row has the id {row_ids[~known][0]}")
-        return numbers
-
-    @functools.cached_property
-    def _shard_indices(self) -> NDArray[np.int64]:
-        """What the row ids of each shard have above bit 32. Partitions without rows leave gaps."""
-        firsts = [self.rows(self._first_row[n : n + 1]) for n in range(len(self._shards))]
-        return np.array([first.row_ids[0] >> 32 for first in firsts], dtype=np.int64)
 
     def domain_sizes(self) -> dict[str, Domain]:
         """Rows of each domain, and the tokens that a row of it holds on average."""
@@ -353,7 +330,6 @@ class PackedDataset:
         domains = columns.column("domain").dictionary_encode()
         offsets = column_values(lengths.offsets, np.int32)
         rows = np.empty(segment.rows, dtype=_ROW)
-        rows["row_id"] = column_values(columns.column("row_id"), np.int64)
         rows["crc32"] = column_values(columns.column("crc32"), np.uint32)
         rows["n_tokens"] = column_values(columns.column("n_tokens"), np.int32)
         rows["domain_id"] = self._domain_ids(domains, where)
@@ -364,7 +340,7 @@ class PackedDataset:
             rows=rows,
             piece_lengths=column_values(lengths.flatten(), np.int32).copy(),
         )
-        self._check_index(index, first_row, where)
+        self._check_index(index, column_values(columns.column("row"), np.int64), first_row, where)
         return index
 
     def _read_around_ids(self, file: int, segment: Segment, where: str) -> NDArray[np.uint8]:
@@ -403,16 +379,18 @@ class PackedDataset:
         ids: NDArray[np.int32] = table[column_values(column.indices, np.int32)]
         return ids
 
-    def _check_index(self, index: _BatchIndex, first_row: int, where: str) -> None:
+    def _check_index(
+        self, index: _BatchIndex, row: NDArray[np.int64], first_row: int, where: str
+    ) -> None:
         """What any writer of this format must keep, whatever the checksums say."""
         ends = np.concatenate([[0], np.cumsum(index.piece_lengths, dtype=np.int64)])
         sums = ends[index.rows["stop_piece"]] - ends[index.rows["first_piece"]]
-        n_tokens, row_ids = index.rows["n_tokens"], index.rows["row_id"]
+        n_tokens = index.rows["n_tokens"]
         rows = first_row + np.arange(len(sums))
         for fault, wrong in (
             ("n_tokens is outside 1..L", (n_tokens < 1) | (n_tokens > self.context)),
             ("piece lengths do not add up to n_tokens", sums != n_tokens),
-            ("row_id does not count the rows", row_ids & _ROW_IN_SHARD != rows),
+            ("the column `row` does not count the rows", row != rows),
         ):
             if wrong.any():
                 raise _damaged(

@@ -33,8 +33,12 @@ class Arrangement:
 
 
 def partition_count(total_tokens: int, partition_tokens: int) -> int:
-    """Partitions of about `partition_tokens` tokens, at least one: fixed by the data alone."""
-    return max(1, -(-total_tokens // partition_tokens))
+    """How many partitions of at most about `partition_tokens` tokens, fixed by the data alone.
+
+    A power of two: a few tokens more or less seldom change it, and with it every partition.
+    """
+    needed = -(-total_tokens // partition_tokens)
+    return 1 << max(0, needed - 1).bit_length()
 
 
 def partition_of(

@@ -66,13 +66,12 @@ class Lineage:
         self._dataset = dataset
 
     def pieces(self, row_id: int) -> Sequence[Origin]:
-        """The pieces of a row in its order.
+        """The pieces of a row, given by its number in the set, in its order.
 
         Raises:
             IntegrityError: damage, where it is met.
         """
-        (number,) = self._dataset.numbers_of(np.array([row_id])).tolist()
-        return self._rows.row(number).origins
+        return self._rows.row(row_id).origins
 
     @cached_property
     def _rows(self) -> PackedRows:
@@ -93,20 +92,21 @@ def examine(
         IntegrityError: damaged lineage.
     """
     losses_BT = batch_losses(model, batch, config)
-    found: list[tuple[Origin, str, NDArray[np.int32], NDArray[np.float64]]] = []
+    found: list[tuple[int, str, Origin, NDArray[np.int32], NDArray[np.float64]]] = []
     for number, row_id in enumerate(batch.row_ids.tolist()):
         start = 0
         for origin in lineage.pieces(row_id):
             here = slice(start, start + origin.n_tokens)
             domain = domains[batch.domain_ids[number]]
-            found.append((origin, domain, batch.input_ids[number, here], losses_BT[number, here]))
+            ids, losses = batch.input_ids[number, here], losses_BT[number, here]
+            found.append((row_id, domain, origin, ids, losses))
             start += origin.n_tokens
-    means = [_mean(origin, losses, config) for origin, *_, losses in found]
+    means = [_mean(origin, losses, config) for _, _, origin, _, losses in found]
     finite = [mean for mean in means if mean is not None and math.isfinite(mean)]
     limit = robust_limit(finite, _LOSS_Z) if finite else 0.0
     return [
-        _finding(origin, domain, repetition(ids), mean, limit)
-        for (origin, domain, ids, _), mean in zip(found, means, strict=True)
+        _finding(row_id, domain, origin, repetition(ids), mean, limit)
+        for (row_id, domain, origin, ids, _), mean in zip(found, means, strict=True)
     ]
 
 
@@ -147,14 +147,19 @@ def _mean(origin: Origin, losses: NDArray[np.float64], config: TrainConfig) -> f
 
 
 def _finding(
-    origin: Origin, domain: str, measures: Repetition, mean: float | None, limit: float
+    row_id: int,
+    domain: str,
+    origin: Origin,
+    measures: Repetition,
+    mean: float | None,
+    limit: float,
 ) -> DocumentFinding:
     reasons = {
         "loss": mean is not None and not mean <= limit,  # NaN stands out
         "repetition": measures.repeated > _REPEATED,
     }
     return DocumentFinding(
-        row_id=origin.row_id,
+        row_id=row_id,
         domain=domain,
         source=origin.source,
         position=origin.position,

@@ -85,7 +85,7 @@ def test_rows_are_counted_over_all_shards(tiny_packed: Path) -> None:
             places[row + local] = (record.name, local)
         row += record.rows
     views = inspect_rows(tiny_packed, list(places))
-    assert [(view.shard, view.row_id & 0xFFFFFFFF) for view in views] == list(places.values())
+    assert [(view.shard, view.row_in_shard) for view in views] == list(places.values())
 
 
 @pytest.mark.parametrize("row", [-1, 10**6])

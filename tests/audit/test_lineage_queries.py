@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,10 +27,10 @@ def test_the_shown_queries_answer_right(tiny_packed: Path, monkeypatch: pytest.M
     }
     first = min(row["source"] for row in rows)
     pieces = [row for row in rows if (row["source"], row["position"]) == (first, 0)]
-    places = [(r["row_id"], r["slot"]) for r in sorted(pieces, key=lambda r: r["piece"])]
-    assert [row[:2] for row in duckdb.sql(QUERIES[1]).fetchall()] == places
-    mine = {row["row_id"] for row in pieces}
-    others = {(r["source"], r["position"]) for r in rows if r["row_id"] in mine} - {(first, 0)}
+    places = [(*row_of(r), r["slot"]) for r in sorted(pieces, key=lambda r: r["piece"])]
+    assert [row[:4] for row in duckdb.sql(QUERIES[1]).fetchall()] == places
+    mine = {row_of(row) for row in pieces}
+    others = {(r["source"], r["position"]) for r in rows if row_of(r) in mine} - {(first, 0)}
     assert set(duckdb.sql(QUERIES[2]).fetchall()) == others
     flags = duckdb.sql(QUERIES[3]).fetchall()
     assert [row[:2] for row in flags] == [
@@ -37,9 +38,13 @@ def test_the_shown_queries_answer_right(tiny_packed: Path, monkeypatch: pytest.M
         for flag in sorted({row["flag"] for row in rows})
     ]
     full = duckdb.sql(QUERIES[4]).fetchall()
-    sums: Counter[int] = Counter()
+    sums: Counter[tuple[str, int, int]] = Counter()
     for row in rows:
-        sums[row["row_id"]] += row["n_tokens"]
+        sums[row_of(row)] += row["n_tokens"]
     counts = Counter(sums.values())
     assert all(counts[n_ids] == n_rows for n_ids, n_rows in full)
     assert len(full) == 10
+
+
+def row_of(piece: dict[str, Any]) -> tuple[str, int, int]:
+    return piece["domain"], piece["partition"], piece["row"]

@@ -40,27 +40,27 @@ def test_a_packed_set(tiny_packed: Path) -> None:
     tree = report_set(tiny_packed, sink=NullSink())
     domains = {"web.jsonl": "web", "chinese.jsonl": "zh", "code.jsonl": "code"}
     documents: dict[tuple[str, int], int] = Counter()
-    rows: Counter[tuple[str, int]] = Counter()
+    rows: Counter[tuple[str, int, int]] = Counter()
     fim: dict[str, set[int]] = {name: set() for name in domains.values()}
     for origin, _ in pieces_in(tiny_packed):
         domain = domains[origin["source"]]
         documents[origin["source"], origin["position"]] += (
             origin["token_stop"] - origin["token_start"]
         )
-        rows[domain, origin["row_id"]] += len(origin["ids"])
+        rows[domain, origin["partition"], origin["row"]] += len(origin["ids"])
         if origin["flag"]:
             fim[domain].add(origin["position"])
     lengths: dict[str, Counter[str]] = {name: Counter() for name in fim}
     fills: dict[str, Counter[str]] = {name: Counter() for name in fim}
     for (source, _), tokens in documents.items():
         lengths[domains[source]][length_class(tokens)] += 1
-    for (domain, _), n_tokens in rows.items():
+    for (domain, _, _), n_tokens in rows.items():
         fills[domain][fill_class(n_tokens, CONTEXT)] += 1
     assert counted(tree, "lengths") == lengths
     assert counted(tree, "fill") == fills
     assert tree["context"] == CONTEXT
     for name, figures in tree["domains"].items():
-        of_domain = [n for (domain, _), n in rows.items() if domain == name]
+        of_domain = [n for (domain, _, _), n in rows.items() if domain == name]
         assert figures["rows"] == len(of_domain)
         assert figures["fill"] == pytest.approx(sum(of_domain) / len(of_domain) / CONTEXT)
         assert figures["padding"] == len(of_domain) * CONTEXT - sum(of_domain)

@@ -233,7 +233,7 @@ def test_pieces_that_do_not_make_their_document(
     assert forger.refused("the pieces of a document are not all there exactly once")
 
 
-@pytest.mark.parametrize("column", ["row_id", "slot", "n_tokens", "flag", "n_bytes"])
+@pytest.mark.parametrize("column", ["row", "slot", "n_tokens", "flag", "n_bytes"])
 def test_lineage_that_tells_of_other_rows(forger: Forger, column: str) -> None:
     def change(columns: Columns) -> None:
         columns[column][-1] += 1
@@ -294,11 +294,11 @@ def test_other_documents_than_those_of_the_token_set(forger: Forger) -> None:
 
 @pytest.mark.parametrize(
     ("moved_by", "message"),
-    [(0, "another shard has the same row ids"), (1 << 32, "a document stands in two shards")],
+    [(0, "partition is 0, which is not that of"), (1, "a document stands in two shards")],
 )
 def test_a_shard_twice(forger: Forger, moved_by: int, message: str) -> None:
     def move(columns: Columns) -> None:
-        columns["row_id"] = [row_id + moved_by for row_id in columns["row_id"]]
+        columns["partition"] = [partition + moved_by for partition in columns["partition"]]
 
     manifest, twins = forger.manifest, []
     for name, rewrite in (("packed-*.arrow", forger.shard), ("lineage-*", forger.lineage)):

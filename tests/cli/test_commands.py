@@ -102,7 +102,9 @@ KEYS = {
     pack: {"out", "root", "context", "rows", "padding", "fim", "domains"},
     train: {"out", "steps", "tokens", "first_loss", "last_loss", "tokens_per_s"},
     verify: {"folder", "format", "root", "files", "size_bytes", "facts"},
-    inspect: {"row", "row_id", "shard", "domain", "context", "n_tokens", "padding", "pieces"},
+    inspect: {
+        *("row", "shard", "row_in_shard", "domain", "context", "n_tokens", "padding", "pieces")
+    },
     trace: {"source", "domain"},
     report: {"format", "root", "all", "domains"},
     fidelity: {"claims", "rules", "not_built"},
@@ -389,7 +391,7 @@ def test_a_folder_name_that_is_no_text(folders: Folders, tmp_path: Path) -> None
 def test_inspect_shows_a_row_for_people(cli: Cli, folders: Folders) -> None:
     result = cli("inspect", folders.packed, "--row", "3")
     assert result.code == 0
-    assert result.out.startswith("row 3 of packed-")
+    assert result.out.startswith("row 3 · packed-code-00000.arrow, row 3 · domain code")
     view: dict[str, Any] = cli("inspect", folders.packed, "--row", "3", "--json").json
     assert view["context"] == CONTEXT
     assert result.out.count("⏹ end of sentence") == sum(

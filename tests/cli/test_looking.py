@@ -70,21 +70,26 @@ def test_export(cli: Cli, tiny_packed: Path, tmp_path: Path) -> None:
     assert "--dry-run is for sets, not for hf-model" in cli(*model).err
 
 
-def test_rows_are_found_by_their_ids(cli: Cli, tiny_packed: Path, tiny_tokens: Path) -> None:
+def test_rows_are_found_in_their_shard(cli: Cli, tiny_packed: Path, tiny_tokens: Path) -> None:
     last = cli("report", tiny_packed, "--json", "-q").json["all"]["rows"] - 1
     view = cli("inspect", tiny_packed, "--row", str(last), "--json").json
-    row_id = str(view["row_id"])
-    assert int(row_id) > 1 << 32
-    assert cli("inspect", tiny_packed, "--row-id", row_id, "--json").json == view
+    assert 0 < view["row_in_shard"] < last
+    place = ("--shard", view["shard"], "--row", str(view["row_in_shard"]))
+    assert cli("inspect", tiny_packed, *place, "--json").json == view
     traced = ("trace", tiny_packed, "--position", "1", "--json")
-    found = cli(*traced, "--row-id", row_id)
-    assert found.json == cli(*traced, "--row", str(last)).json
-    unknown = cli("inspect", tiny_packed, "--row-id", "999")
+    assert cli(*traced, *place).json == cli(*traced, "--row", str(last)).json
+    beyond = cli("inspect", tiny_packed, *place[:2], "--row", str(view["row_in_shard"] + 1))
+    assert beyond.code == 3
+    assert f"the shard has no row {view['row_in_shard'] + 1}" in beyond.err
+    unknown = cli("inspect", tiny_packed, "--shard", view["shard"][:-1], "--row", "0")
     assert unknown.code == 3
-    assert "no row has the id 999" in unknown.err
-    assert "give one of --row and --row-id" in cli(*traced).err
-    of_tokens = cli("trace", tiny_tokens, "--row-id", "0", "--position", "1")
-    assert "a token set has documents, not rows with ids" in of_tokens.err
+    assert "the set has no shard" in unknown.err
+    assert f"for example {view['shard']}" in unknown.err
+    (shard,) = [path.name for path in tiny_tokens.glob("tokens-00000-*")]
+    of_tokens = cli(
+        "trace", tiny_tokens, "--shard", shard, "--row", "1", "--position", "0", "--json"
+    )
+    assert of_tokens.json["row"] == 1
 
 
 def test_inspect_writes_a_page(cli: Cli, tiny_packed: Path, tmp_path: Path) -> None:

@@ -299,8 +299,12 @@ def _row_of_another(columns: Columns) -> None:
         columns[name][0], columns[name][1] = columns[name][1], columns[name][0]
 
 
-def _gap_in_row_ids(columns: Columns) -> None:
-    columns["row_id"][-1] += 1  # type: ignore[operator]
+def _gap_in_rows(columns: Columns) -> None:
+    columns["row"][-1] += 1  # type: ignore[operator]
+
+
+def _of_another_domain(columns: Columns) -> None:
+    columns["domain"] = ["zz"] * len(columns["domain"])
 
 
 @pytest.mark.parametrize(
@@ -312,7 +316,8 @@ def _gap_in_row_ids(columns: Columns) -> None:
         (_packed_id(0, place=1), "control id|FIM piece"),
         (_longer_piece, "do not add up"),
         (_row_of_another, "lineage and rows disagree"),
-        (_gap_in_row_ids, "row ids do not count the rows"),
+        (_gap_in_rows, "the column `row` does not count the rows"),
+        (_of_another_domain, "domain is 'zz', which is not that of the file's name"),
     ],
 )
 def test_a_packed_shard_with_wrong_content_is_refused(

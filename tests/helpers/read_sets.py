@@ -81,13 +81,13 @@ def pieces_in(packed: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
     vocabulary = load_vocabulary(packed)
     for record in read_manifest(packed).shards():
         name = record.name.replace("packed-", "lineage-").replace(".arrow", ".parquet")
-        lineage = {(row["row_id"], row["slot"]): row for row in _parquet_rows(packed / name)}
+        lineage = {(row["row"], row["slot"]): row for row in _parquet_rows(packed / name)}
         for row in _rows(packed / record.name):
             start = 0
             for slot, length in enumerate(row["piece_lengths"]):
                 ids = np.array(row["input_ids"][start : start + length], dtype=np.int32)
                 start += length
-                origin = lineage.pop((row["row_id"], slot))
+                origin = lineage.pop((row["row"], slot))
                 yield {**origin, "ids": ids}, _piece_bytes(ids, origin, vocabulary)
         assert not lineage, "lineage of pieces that are in no row"
 

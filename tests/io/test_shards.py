@@ -171,9 +171,9 @@ def test_duckdb_reads_packed_rows_and_their_lineage(tiny_packed: Path) -> None:
     lineage = f"read_parquet('{tiny_packed}/lineage-*.parquet')"
     found = connection.execute(
         f"""
-        SELECT count(DISTINCT packed.row_id), count(*), sum(n_bytes),
+        SELECT count(DISTINCT (domain, partition, row)), count(*), sum(n_bytes),
                count(DISTINCT lineage.key), sum(lineage.n_tokens)
-        FROM packed JOIN {lineage} AS lineage USING (row_id)
+        FROM packed JOIN {lineage} AS lineage USING (domain, partition, row)
         """
     ).fetchone()
     counts = manifest.counts
@@ -183,10 +183,10 @@ def test_duckdb_reads_packed_rows_and_their_lineage(tiny_packed: Path) -> None:
     unequal = connection.execute(
         f"""
         SELECT count(*) FROM (
-            SELECT row_id, list(n_tokens ORDER BY slot) AS lengths,
+            SELECT domain, partition, row, list(n_tokens ORDER BY slot) AS lengths,
                    list(flag ORDER BY slot) AS flags
-            FROM {lineage} GROUP BY row_id
-        ) AS l JOIN packed USING (row_id)
+            FROM {lineage} GROUP BY domain, partition, row
+        ) AS l JOIN packed USING (domain, partition, row)
         WHERE l.lengths <> packed.piece_lengths OR l.flags <> packed.piece_flags
         """
     ).fetchone()

@@ -80,13 +80,13 @@ def make_packed(tmp_path: Path) -> MakePacked:
         chosen = schema or packed_schema(context, {"tokenizer_sha256": vocabulary.sha256})
         for number, (domain, batches) in enumerate(shards):
             path = folder / name_shard(domain, number)
-            fixed = ("input_ids", "crc32", "n_tokens", "row_id")
+            fixed = ("input_ids", "crc32", "n_tokens", "partition", "row")
             with shard_writer(path, chosen, records, fixed) as writer:
                 for n_rows in batches:
                     columns = column_values(rng, n_rows, context)
-                    first = (2 * number << 32) + writer.rows  # unit numbers may have gaps
                     columns |= {
-                        "row_id": np.arange(first, first + n_rows),
+                        "partition": [number] * n_rows,
+                        "row": np.arange(writer.rows, writer.rows + n_rows),
                         "domain": [domain] * n_rows,
                     }
                     change(columns)

@@ -43,7 +43,7 @@ def assert_equal(
     assert batch.input_ids.tolist() == expected["input_ids"].to_pylist()
     assert batch.n_tokens.tolist() == expected["n_tokens"].to_pylist()
     assert [domains[i] for i in batch.domain_ids] == expected["domain"].to_pylist()
-    assert batch.row_ids.tolist() == expected["row_id"].to_pylist()
+    assert batch.row_ids.tolist() == numbers
     assert [part.tolist() for part in batch.piece_lengths] == expected["piece_lengths"].to_pylist()
 
 
@@ -57,17 +57,6 @@ def test_rows_are_what_arrow_reads(make_packed: MakePacked) -> None:
     for number in range(N_ROWS):
         assert_equal(dataset.rows(np.array([number])), table, [number], dataset.domains)
     assert dataset.rows(np.array([], dtype=np.int64)).input_ids.shape == (0, 16)
-
-
-def test_rows_are_found_by_their_ids(make_packed: MakePacked) -> None:
-    dataset = PackedDataset.open(make_packed())  # its shards have the indices 0, 2 and 4
-    numbers = np.random.default_rng(0).integers(0, N_ROWS, 30)
-    ids = dataset.rows(numbers).row_ids
-    assert set((ids >> 32).tolist()) == {0, 2, 4}
-    assert dataset.numbers_of(ids).tolist() == numbers.tolist()
-    for wrong in (5, 1 << 32, 6 << 32, -1):
-        with pytest.raises(IndexError, match=f"no row has the id {wrong}"):
-            dataset.numbers_of(np.array([0, wrong]))
 
 
 def test_what_the_dataset_says_of_itself(make_packed: MakePacked) -> None:
@@ -272,13 +261,15 @@ def test_other_columns_are_refused(make_packed: MakePacked) -> None:
     without = make_packed("without", schema=schema.remove(schema.get_field_index("piece_flags")))
     with pytest.raises(IntegrityError, match="piece_flags is missing"):
         PackedDataset.open(without)
-    more = make_packed("more", schema=schema.append(pa.field("row", pa.int64())), change=add_row)
+    more = make_packed(
+        "more", schema=schema.append(pa.field("more", pa.int64())), change=add_column
+    )
     with pytest.raises(IntegrityError, match="has: their number or order"):
         PackedDataset.open(more)
 
 
-def add_row(columns: dict[str, Any]) -> None:
-    columns["row"] = columns["row_id"]
+def add_column(columns: dict[str, Any]) -> None:
+    columns["more"] = columns["row"]
 
 
 def set_value(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -296,7 +287,7 @@ def set_value(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_value("n_tokens", 0), "row 0: n_tokens is outside 1..L"),
         (set_value("n_tokens", 17), "row 0: n_tokens is outside 1..L"),
         (set_value("piece_lengths", np.array([1] * 15)), "row 0: piece lengths do not add up"),
-        (set_value("row_id", 7), "row 0: row_id does not count the rows"),
+        (set_value("row", 7), "row 0: the column `row` does not count the rows"),
         (set_value("domain", "zz"), "rows of domain 'zz', which the manifest does not count"),
     ],
 )

@@ -97,7 +97,8 @@ def test_partitions_are_even_keyed_and_seeded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "expected"), [(0, 1), (1, 1), (100, 1), (101, 2), (10**15, 10**13)]
+    ("tokens", "expected"),
+    [(0, 1), (1, 1), (100, 1), (101, 2), (200, 2), (201, 4), (10**15, 1 << 44)],
 )
 def test_partition_count(tokens: int, expected: int) -> None:
     assert partition_count(tokens, 100) == expected

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,13 +44,17 @@ def rows_of(folder: Path) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
-def lineage_of(folder: Path) -> dict[int, list[dict[str, Any]]]:
+def lineage_of(folder: Path) -> dict[tuple[str, int, int], list[dict[str, Any]]]:
     pieces = defaultdict(list)
     for record in read_manifest(folder).files:
         if record.name.endswith(".parquet"):
             for piece in pq.read_table(folder / record.name).to_pylist():
-                pieces[piece["row_id"]].append(piece)
+                pieces[row_name(piece)].append(piece)
     return pieces
+
+
+def row_name(columns: dict[str, Any]) -> tuple[str, int, int]:
+    return columns["domain"], columns["partition"], columns["row"]
 
 
 def test_two_workers_write_the_same_bytes(
@@ -79,7 +83,7 @@ def test_pieces_put_back_together_are_the_documents(tiny_tokens: Path, tiny_pack
     for row in rows_of(tiny_packed):
         ids = np.array(row["input_ids"], dtype=np.int32)
         start = 0
-        for piece in lineage[row["row_id"]]:
+        for piece in lineage[row_name(row)]:
             part = ids[start : start + piece["n_tokens"]]
             start += piece["n_tokens"]
             if piece["flag"]:
@@ -194,12 +198,11 @@ def test_shards_of_an_earlier_attempt_are_removed(tiny_tokens: Path, tmp_path: P
     assert not (out / "packed-zz-00009.arrow").exists()
 
 
-def test_row_ids_and_domains_name_the_shard(tiny_packed: Path) -> None:
-    seen = set()
-    for row in rows_of(tiny_packed):
-        seen.add((row["row_id"] >> 32, row["domain"]))
-    numbers = [number for number, _ in sorted(seen)]
-    assert numbers == list(range(len(read_manifest(tiny_packed).shards())))
+def test_domain_and_partition_name_the_shard(tiny_packed: Path) -> None:
+    rows = list(rows_of(tiny_packed))
+    names = [f"packed-{row['domain']}-{row['partition']:05d}.arrow" for row in rows]
+    assert sorted(set(names)) == [record.name for record in read_manifest(tiny_packed).shards()]
+    assert len({row_name(row) for row in rows}) == len(rows)
 
 
 def shard_hashes(folder: Path) -> dict[str, str]:
@@ -385,32 +388,78 @@ def test_a_removed_source_leaves_the_bytes_of_a_set_without_it(
         pack_tiny(large, tmp_path / "x", exclusions=read_exclusions(None, ["extra.json"]))
     assert caught.value.fix == "did you mean 'extra.jsonl'?"
     out = pack_tiny(large, tmp_path / "out")
+    before = written(out)
     pack_tiny(large, out, exclusions=read_exclusions(None, ["extra.jsonl"]), update=True)
-    assert shard_hashes(out) == shard_hashes(pack_tiny(small, tmp_path / "clean"))
+    assert root_of(out) == root_of(pack_tiny(small, tmp_path / "clean"))
+    assert len(packed_again(out, before)) == 1
 
 
-def test_a_domain_that_is_added_gives_the_bytes_of_a_clean_run(
-    small_sets: tuple[Path, Path], tmp_path: Path
+def test_a_whole_domain_that_goes_and_comes_back_touches_no_other(
+    small_sets: Callable[..., Path], tmp_path: Path
 ) -> None:
-    tokens, larger = small_sets
-    out = pack_tiny(tokens, tmp_path / "out")
+    """ "another" sorts before "web"."""
+    tokens, larger = small_sets("a"), small_sets("a", "b")
+    clean = [pack_tiny(folder, tmp_path / f"packed-{folder.name}") for folder in (tokens, larger)]
+    roots = [root_of(folder) for folder in clean]
+    out = copy_of(clean[1], tmp_path / "out")
+    before = written(out)
+    assert len(before) > 1
+    pack_tiny(larger, out, exclusions=read_exclusions(None, ["b.jsonl"]), update=True)
+    verify(out, sink=NullSink())
+    assert (root_of(out), packed_again(out, before)) == (roots[0], set())
     pack_tiny(larger, out, update=True)
     verify(out, sink=NullSink())
-    assert "packed-another-00000.arrow" in shard_hashes(out)
-    assert shard_hashes(out) == shard_hashes(pack_tiny(larger, tmp_path / "clean"))
-    pack_tiny(tokens, out, update=True)
-    assert shard_hashes(out) == shard_hashes(pack_tiny(tokens, tmp_path / "again"))
+    assert (root_of(out), packed_again(out, before)) == (roots[1], {"packed-another-00000.arrow"})
+    before = written(clean[0])
+    pack_tiny(larger, clean[0], update=True)
+    assert packed_again(clean[0], before) == {"packed-another-00000.arrow"}
+    assert root_of(clean[0]) == roots[1]
+
+
+def test_a_source_whose_removal_changes_the_number_of_partitions(
+    small_sets: Callable[..., Path], tmp_path: Path
+) -> None:
+    less, more = small_sets("a", "b"), small_sets("a", "b", "c")
+    config = dataclasses.replace(PACK_CONFIG, partition_tokens=1_000)
+    out = pack_tiny(more, tmp_path / "out", config=config)
+    before = written(out)
+    without = read_exclusions(None, ["c.jsonl"])
+    pack_tiny(more, out, config=config, exclusions=without, update=True)
+    verify(out, sink=NullSink())
+    assert root_of(out) == root_of(pack_tiny(less, tmp_path / "clean", config=config))
+    after = written(out)
+    assert len(after) < len(before)
+    assert packed_again(out, before) == {name for name in after if "-web-" in name}
+    again = root_of(pack_tiny(more, out, config=config, update=True))
+    assert again == root_of(pack_tiny(more, tmp_path / "all", config=config))
+
+
+def written(folder: Path) -> dict[str, int]:
+    """When each packed shard was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("packed-*")}
+
+
+def packed_again(folder: Path, before: dict[str, int]) -> set[str]:
+    return {name for name, time in written(folder).items() if before.get(name) != time}
 
 
 @pytest.fixture
-def small_sets(tiny_tokenizer: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """A token set of one domain, and one with another before it."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    write_jsonl(folder / "a.jsonl", [{"text": "A b c.\n" * n, "domain": "web"} for n in (1, 90)])
-    tokens = tokenize_tiny(folder, tiny_tokenizer, tmp_path / "one")
-    write_jsonl(folder / "b.jsonl", [{"text": "d e f", "domain": "another"}])
-    return tokens, tokenize_tiny(folder, tiny_tokenizer, tmp_path / "two")
+def small_sets(tiny_tokenizer: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Token sets of some of three sources: "a" and, larger, "c" of one domain, "b" of another."""
+    lines = {
+        "a": [{"text": "A b c.\n" * n, "domain": "web"} for n in (1, 90)],
+        "b": [{"text": "d e f", "domain": "another"}],
+        "c": [{"text": f"G h {n}.\n" * 40, "domain": "web"} for n in range(40)],
+    }
+
+    def make(*names: str) -> Path:
+        folder = tmp_path / "-".join(("in", *names))
+        folder.mkdir()
+        for name in names:
+            write_jsonl(folder / f"{name}.jsonl", lines[name])
+        return tokenize_tiny(folder, tiny_tokenizer, tmp_path / "-".join(("tokens", *names)))
+
+    return make
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def view(text: str, source: str) -> RowView:
     )  # fmt: skip
     return RowView(
         row=3,
-        row_id=3,
         shard="s",
+        row_in_shard=3,
         domain="web",
         context=16,
         n_tokens=13,

@@ -212,4 +212,3 @@ def test_the_data_set_knows_its_rows_by_their_ids(packed: Path) -> None:
     for row_id, lengths in zip(batch.row_ids.tolist(), batch.piece_lengths, strict=True):
         pieces = lineage.pieces(row_id)
         assert [piece.n_tokens for piece in pieces] == lengths.tolist()
-        assert {piece.row_id for piece in pieces} == {row_id}

@@ -26,7 +26,7 @@ _MARKS = {"prefix": "▶prefix ", "suffix": "▶suffix ", "middle": "▶middle "
 @click.command(short_help="Look at a packed row.")
 @click.argument("folder", type=PATH)
 @click.option("--row", type=click.IntRange(min=0), default=0, show_default=True, help="Which row.")
-@click.option("--row-id", type=click.IntRange(min=0), help="The row with this id, instead.")
+@click.option("--shard", metavar="NAME", help="Count --row in this shard, as lineage does.")
 @click.option(
     "--width",
     type=click.IntRange(min=0),
@@ -50,7 +50,7 @@ _MARKS = {"prefix": "▶prefix ", "suffix": "▶suffix ", "middle": "▶middle "
 def inspect(
     folder: Path,
     row: int,
-    row_id: int | None,
+    shard: str | None,
     width: int,
     html: Path | None,
     rows: int,
@@ -59,8 +59,7 @@ def inspect(
     """Show one row of the packed set in FOLDER: its documents, FIM parts, borders and padding."""
     from dsv3data.audit.inspect import inspect_row
 
-    by_id = row_id is not None
-    view = inspect_row(folder, row if row_id is None else row_id, by_id=by_id)
+    view = inspect_row(folder, row, shard=shard)
     if html is not None:
         _write_page(folder, html, view.row, rows)
     output.result(dataclasses.asdict(view), lambda console: _render(console, view, width, html))
@@ -80,7 +79,7 @@ def _render(console: Console, view: RowView, width: int, html: Path | None) -> N
     from rich.text import Text
 
     head = (
-        f"row {view.row:,} of {view.shard} (row id {view.row_id}) · domain {view.domain} · "
+        f"row {view.row:,} · {view.shard}, row {view.row_in_shard:,} · domain {view.domain} · "
         f"{view.size}"
     )
     console.print(Text(head, style="bold"))

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Follow one token back to its source.")
 @click.argument("folder", type=PATH)
-@click.option("--row", type=click.IntRange(min=0), help="Row, or document, from 0.")
-@click.option("--row-id", type=click.IntRange(min=0), help="The row with this id, instead.")
+@click.option("--row", type=click.IntRange(min=0), required=True, help="Row, or document, from 0.")
+@click.option("--shard", metavar="NAME", help="Count --row in this shard, as lineage does.")
 @click.option("--position", type=click.IntRange(min=0), required=True, help="Id in it, from 0.")
 @click.option(
     "--input",
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 @output_options
 def trace(
     folder: Path,
-    row: int | None,
-    row_id: int | None,
+    row: int,
+    shard: str | None,
     position: int,
     inputs: tuple[str, ...],
     output: Output,
@@ -61,12 +61,7 @@ def trace(
 
     flags = as_overrides(take(given, READING))
     options = load_config(ReadOptions, None, flags) if flags else None
-    if row is not None and row_id is None:
-        found = run(folder, row, position, inputs=inputs, options=options)
-    elif row is None and row_id is not None:
-        found = run(folder, row_id, position, by_id=True, inputs=inputs, options=options)
-    else:
-        raise click.UsageError("give one of --row and --row-id")
+    found = run(folder, row, position, shard=shard, inputs=inputs, options=options)
     output.result(dataclasses.asdict(found), lambda console: _render(console, found))
 
 

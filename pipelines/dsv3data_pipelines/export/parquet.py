@@ -19,7 +19,7 @@ def write_parquet(source: Source, path: Path, sink: Sink) -> None:
     """Zstandard, page checksums on.
 
     A packed row has `input_ids`, `n_tokens`, `piece_lengths` (the borders of documents),
-    `piece_flags`, `domain`, `row_id`; a document what the token shard says of it.
+    `piece_flags`, `domain`, `partition`, `row`; a document what the token shard says of it.
     """
     names = [name for name in source.schema.names if name != _LEFT_OUT]
     schema = pa.schema([source.schema.field(name) for name in names])

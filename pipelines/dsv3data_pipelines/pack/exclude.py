@@ -7,11 +7,11 @@ that begin with # are skipped.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,15 +113,19 @@ def read_exclusions(path: Path | None, sources: Sequence[str] = ()) -> Exclusion
 
 @dataclass(frozen=True, kw_only=True)
 class Excluded:
-    """The documents of a token set that exclusions keep out."""
+    """The documents of a token set that exclusions keep out; `tokens` are theirs by domain."""
 
     documents: int
-    tokens: int
+    tokens: Mapping[str, int]
     keys_digest: str
 
     def to_tree(self) -> dict[str, Any]:
         """As the manifest holds it."""
-        return dataclasses.asdict(self)
+        return {
+            "documents": self.documents,
+            "tokens": sum(self.tokens.values()),
+            "keys_digest": self.keys_digest,
+        }
 
 
 def count_excluded(tokens: Path, manifest: Manifest, exclusions: Exclusions) -> Excluded:
@@ -130,14 +134,16 @@ def count_excluded(tokens: Path, manifest: Manifest, exclusions: Exclusions) -> 
     Raises:
         BadInput: a source that the token set has no document of, or no document is left.
     """
-    documents = n_tokens = 0
+    documents = 0
+    n_tokens: Counter[str] = Counter()
     digests: list[str] = []
     sources: set[str] = set()
     for batch in unchecked_batches(tokens, manifest) if exclusions else ():
-        words = batch_words(batch)
+        words, lengths = batch_words(batch), batch_lengths(batch)
         out = exclusions.mask(batch, words)
         documents += int(out.sum())
-        n_tokens += int(batch_lengths(batch)[out].sum())
+        for place in np.flatnonzero(out).tolist():
+            n_tokens[batch.column("domain")[place].as_py()] += int(lengths[place])
         digests.append(keys_digest(words[out]))
         sources.update(pc.unique(batch.column("source")).to_pylist())
     if exclusions:

@@ -17,7 +17,7 @@ from dsv3data.packing.config import PackConfig
 from dsv3data.packing.cut import cut_documents
 from dsv3data.packing.fim import SENTINELS, choose_documents
 from dsv3data_pipelines.pack.batches import batch_lengths, batch_words, unchecked_batches
-from dsv3data_pipelines.pack.exclude import Exclusions
+from dsv3data_pipelines.pack.exclude import Exclusions, count_excluded
 from dsv3data_pipelines.pack.partitions import Partitions, partitions_of, refuse_empty
 
 _Lengths = NDArray[np.int64]
@@ -40,8 +40,10 @@ def forecast(
         replace(config, context=context)  # refuses one out of range
     manifest = read_manifest(tokens, expect=(TOKENS,))
     refuse_empty(tokens, manifest)
-    partitions = partitions_of(manifest, config)
-    lengths = _lengths(tokens, manifest, partitions, config, exclusions or Exclusions())
+    kept_out = exclusions or Exclusions()
+    excluded = count_excluded(tokens, manifest, kept_out)
+    partitions = partitions_of(manifest, config, excluded.tokens)
+    lengths = _lengths(tokens, manifest, partitions, config, kept_out)
     return [_forecast_one(lengths, context, config) for context in contexts]
 
 

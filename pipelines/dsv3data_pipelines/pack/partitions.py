@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ class Partitions:
     """Units are numbered domain by domain, in alphabetical order, and inside of it by partition.
 
     Attributes:
-        counts: partitions of each domain, fixed by its token count: (domain, partitions).
+        counts: partitions of each domain, fixed by its tokens: (domain, partitions).
         draws: seed of the keyed partition.
     """
 
@@ -65,12 +65,20 @@ class Partitions:
         return first
 
 
-def partitions_of(manifest: Manifest, config: PackConfig) -> Partitions:
-    """Partitions of a token set. The whole set counts, whatever stays out of the rows: so that
-    taking documents out leaves all other partitions as they are."""
-    counts = tuple(
-        (domain, partition_count(figures["tokens"], config.partition_tokens))
+def partitions_of(
+    manifest: Manifest, config: PackConfig, tokens_excluded: Mapping[str, int] | None = None
+) -> Partitions:
+    """Partitions of a token set without the tokens that stay out of each domain: those of a token
+    set that never had them. A domain of which nothing is left has none."""
+    excluded = tokens_excluded or {}
+    left = {
+        domain: figures["tokens"] - excluded.get(domain, 0)
         for domain, figures in sorted(manifest.counts["domains"].items())
+    }
+    counts = tuple(
+        (domain, partition_count(tokens, config.partition_tokens))
+        for domain, tokens in left.items()
+        if tokens
     )
     return Partitions(counts=counts, draws=config.draws)
 

@@ -195,10 +195,8 @@ def known_shares(out: Path, of: str) -> dict[int, Share] | None:
 
 @dataclass
 class _OpenShare:
-    """A share that grows. Columns are hashed apart, so that batch borders do not matter; the unit's
-    number is hashed with them, since row ids hold it."""
+    """A share that grows. Columns are hashed apart, so that batch borders do not matter."""
 
-    unit: int
     documents: int = 0
     tokens: int = 0
     slices: list[Slice] = field(default_factory=list)
@@ -223,7 +221,7 @@ class _OpenShare:
     def closed(self) -> Share:
         parts = [f"{name} {made.hexdigest()}\n" for name, made in self.hashes.items()]
         return Share(
-            sha256=hashlib.sha256("".join([f"unit {self.unit}\n", *parts]).encode()).hexdigest(),
+            sha256=hashlib.sha256("".join(parts).encode()).hexdigest(),
             documents=self.documents,
             tokens=self.tokens,
             slices=tuple(self.slices),
@@ -235,7 +233,7 @@ class _Buffer:
 
     def __init__(self, folder: Path, n_units: int, kept: set[int]) -> None:
         self.size = 0
-        self.shares = [_OpenShare(unit) for unit in range(n_units)]
+        self.shares = [_OpenShare() for _ in range(n_units)]
         self._folder = folder
         self._kept = kept
         self._runs: dict[int, list[pa.RecordBatch]] = {}

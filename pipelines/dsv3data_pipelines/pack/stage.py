@@ -48,7 +48,7 @@ from dsv3data_pipelines.pack.scatter import Share, known_shares, note_shares, sc
 from dsv3data_pipelines.pack.unit import BATCH_IDS, PackUnit
 
 # Raised when the same tokens and config would give other bytes than before.
-CODE_FORMAT = 2
+CODE_FORMAT = 3
 DEFAULT_MEMORY = 4 << 30
 
 # What a process takes at its peak, measured (benchmarks/pack_memory.py): libraries, vocabulary and
@@ -211,7 +211,8 @@ def plan_pack(
         "tokens_root": manifest.root,
         "exclude": kept_out.to_tree(),
     }
-    tasks = _tasks(tokens, manifest, config, out, tree, kept_out)
+    partitions = partitions_of(manifest, config, excluded.tokens)
+    tasks = _tasks(tokens, manifest, config, out, tree, kept_out, partitions)
     return PackPlan(
         out=out,
         tokens=manifest,
@@ -234,8 +235,8 @@ def _tasks(
     out: Path,
     tree: Mapping[str, Any],
     exclusions: Exclusions,
+    partitions: Partitions,
 ) -> tuple[PackUnit, ...]:
-    partitions = partitions_of(manifest, config)
     # Not of the documents: a task that has the same ones as before has its bytes as well.
     how = {key: value for key, value in tree.items() if key not in _DATA}
     which = {key: tree[key] for key in _DATA}

@@ -42,16 +42,15 @@ from dsv3data_pipelines.pack.scatter import Share, read_slices
 
 # Ids in one record batch (64 MiB): fixed, since it shapes the bytes.
 BATCH_IDS = 16 << 20
-_ROW_ID_SHIFT = 32
-_FIXED_WIDTH = ("input_ids", "crc32", "n_tokens", "row_id")
+_FIXED_WIDTH = ("input_ids", "crc32", "n_tokens", "partition", "row")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackUnit:
-    """A `UnitTask`. What it writes is a function of its documents and of `plan_hash` alone.
+    """A `UnitTask`. What it writes is a function of its name, its documents and `plan_hash` alone.
 
     Attributes:
-        number: of the unit in `partitions`, and the shard's index in row ids.
+        number: of the unit in `partitions`; it reaches no byte of the output.
         plan_hash: of config, tokenizer and code format.
         input: hash of its documents, or of what they are chosen from.
         share: where its documents are, if they are at hand.
@@ -229,13 +228,10 @@ def _batch(
         pa.ListArray.from_arrays(offsets, column_of(rows.piece_lengths), type=lengths_type),
         pa.ListArray.from_arrays(offsets, column_of(flags), type=flags_type),
         strings_of([task.domain] * n_rows),
-        column_of(_row_ids(task, first_row, n_rows)),
+        column_of(np.full(n_rows, task.partition, dtype=np.int32)),
+        column_of(np.arange(first_row, first_row + n_rows)),
     ]
     return pa.record_batch(columns, schema=schema)
-
-
-def _row_ids(task: PackUnit, first_row: int, n_rows: int) -> NDArray[np.int64]:
-    return (task.number << _ROW_ID_SHIFT) + np.arange(first_row, first_row + n_rows)
 
 
 def _write_lineage(
@@ -253,7 +249,9 @@ def _write_lineage(
     pieces_of = np.bincount(pieces.document, minlength=len(documents))
     piece_bytes = _piece_bytes(vocabulary, documents, pieces, pieces_of)
     columns = [
-        column_of(_row_ids(task, 0, arrangement.n_rows)[row]),
+        strings_of([task.domain] * len(order)),
+        column_of(np.full(len(order), task.partition, dtype=np.int32)),
+        column_of(row),
         column_of((np.arange(len(order)) - arrangement.offsets[row]).astype(np.int32)),
         documents.key.take(column_of(document)),
         documents.source.take(column_of(document)),
