@@ -31,7 +31,7 @@ from measuring import dsv3data, machine
 CONFIG = Path(__file__).parents[1] / "configs" / "needle.toml"
 SHORT, LONG = 128, 1024
 # Words of an exercise beside its questions; an id is about two fifths of a word here.
-SHORT_WORDS, FAR_WORDS, LONG_WORDS = (3, 30), (5, 36), (100, 370)
+SHORT_WORDS, FAR_WORDS, LONG_WORDS = (3, 30), (12, 36), (100, 370)
 TEXT_BYTES, HAY_BYTES = 6_000_000, 2_000_000
 YARN = [f"model.yarn.factor={LONG // SHORT}", f"model.yarn.original_context={SHORT}"]
 
@@ -49,12 +49,14 @@ def main() -> None:
         run("pack", f"ids-{name}", *plain, "--out", f"rows-{name}")
     result: dict[str, Any] = {"machine": machine("torch", "dsv3data"), "arguments": sys.argv[1:]}
     result["base"] = train("base", "rows-short", f"steps={arguments.steps}")
-    far = [f"steps={arguments.far_steps}", "optimizer.lr=2e-3"]
+    far = [f"steps={arguments.far_steps}", "optimizer.lr=2e-3", "schedule.min_lr=2e-4"]
+    far += ["schedule.constant_tokens=300_000", "schedule.cosine_tokens=700_000"]
     result["far"] = train("far", "rows-far", *far, start="base")
     lengths = ["--lengths", "64,128"]
     result["tables"] = [{"what": "trained at 128", **needle("far", arguments.samples, lengths)}]
-    still = ["steps=1", "optimizer.lr=1e-30", "balance.gamma=0"]
-    phase = [f"steps={arguments.long_steps}", "optimizer.lr=5e-4", "batch_rows=4"]
+    flat = "schedule.cosine_tokens=0"
+    still = [flat, "steps=1", "optimizer.lr=1e-30", "balance.gamma=0"]
+    phase = [flat, f"steps={arguments.long_steps}", "optimizer.lr=5e-4", "batch_rows=4"]
     for what, how in (("as it is", still), ("after a phase", phase)):
         for name, yarn in (("without YaRN", []), ("with YaRN", YARN)):
             out = f"{name} {what}".lower().replace(" ", "-")
@@ -69,9 +71,7 @@ def main() -> None:
 def train(out: str, rows: str, *values: str, start: str = "") -> dict[str, Any]:
     """A run of the configuration with some values changed."""
     words = [word for value in values for word in ("--set", value)]
-    if start:
-        words += ["--from", start, "--set", "schedule.warmup_steps=0"]
-        words += ["--set", "schedule.cosine_tokens=0"]
+    words += ["--from", start, "--set", "schedule.warmup_steps=0"] if start else []
     return run("train", "--config", CONFIG, "--data", rows, "--out", out, *words)
 
 
@@ -153,7 +153,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("text", type=lambda name: Path(name).resolve())
     parser.add_argument("--work", type=Path, default=Path("runs/needle"))
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--far-steps", type=int, default=300)
+    parser.add_argument("--far-steps", type=int, default=600)
     parser.add_argument("--long-steps", type=int, default=60)
     parser.add_argument("--samples", type=int, default=16)
     return parser.parse_args()

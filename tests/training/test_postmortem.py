@@ -133,6 +133,26 @@ def test_replay_rebuilds_the_batch_and_its_losses(packed: Path, run: Path) -> No
     assert mean == pytest.approx(replay.recorded["main_loss"], rel=1e-5)
 
 
+def test_replay_reads_documents_apart_where_the_run_did(packed: Path, tmp_path: Path) -> None:
+    config = replace(
+        CONFIG,
+        steps=3,
+        batch_rows=16,
+        document_mask=True,
+        checkpoint=CheckpointConfig(every=1, keep=3),
+    )
+    run_training(config, data=packed, out=tmp_path, sink=NullSink())
+    replay = replay_step(tmp_path, data=packed, step=3)
+    assert replay.weights_step == 2
+    predicted = [one for one in replay.documents if one.n_tokens > 1]
+    assert len(predicted) > len(replay.row_ids)  # rows of several documents are among them
+    losses = [one.loss for one in predicted]
+    assert None not in losses
+    targets = [one.n_tokens - 1 for one in predicted]  # nothing predicts a document's first token
+    mean = np.average(np.array(losses, dtype=float), weights=targets)
+    assert mean == pytest.approx(replay.recorded["main_loss"], rel=1e-5)
+
+
 def test_replay_without_a_checkpoint_before_takes_the_initial_weights(
     packed: Path, run: Path
 ) -> None:
