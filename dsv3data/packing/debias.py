@@ -60,7 +60,7 @@ class Debiased:
 
     def tails_between(self, start: int, stop: int) -> NDArray[np.int64]:
         """The tails in values[start:stop]."""
-        low, high = np.searchsorted(self.tails, (start, stop))
+        low, high = self.tails.searchsorted((start, stop))
         found: NDArray[np.int64] = self.tails[low:high]
         return found
 

@@ -69,7 +69,7 @@ class FimSource:
 
     def stored(self, border: int) -> int:
         """A border between ids as one between the ids of the token shard."""
-        return border - int(np.searchsorted(self.tails, border))
+        return border - int(self.tails.searchsorted(border))
 
 
 @dataclass(frozen=True, kw_only=True)
