@@ -50,13 +50,12 @@ def main() -> None:
     result: dict[str, Any] = {"machine": machine("torch", "dsv3data"), "arguments": sys.argv[1:]}
     result["base"] = train("base", "rows-short", f"steps={arguments.steps}")
     far = [f"steps={arguments.far_steps}", "optimizer.lr=2e-3", "schedule.min_lr=2e-4"]
-    far += ["schedule.constant_tokens=300_000", "schedule.cosine_tokens=700_000"]
+    far += ["schedule.constant_tokens=1_000_000", "schedule.cosine_tokens=900_000"]
     result["far"] = train("far", "rows-far", *far, start="base")
     lengths = ["--lengths", "64,128"]
     result["tables"] = [{"what": "trained at 128", **needle("far", arguments.samples, lengths)}]
-    flat = "schedule.cosine_tokens=0"
-    still = [flat, "steps=1", "optimizer.lr=1e-30", "balance.gamma=0"]
-    phase = [flat, f"steps={arguments.long_steps}", "optimizer.lr=5e-4", "batch_rows=4"]
+    still = ["steps=1", "optimizer.lr=1e-30", "balance.gamma=0"]
+    phase = [f"steps={arguments.long_steps}", "optimizer.lr=5e-4", "batch_rows=4"]
     for what, how in (("as it is", still), ("after a phase", phase)):
         for name, yarn in (("without YaRN", []), ("with YaRN", YARN)):
             out = f"{name} {what}".lower().replace(" ", "-")
@@ -152,8 +151,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("results", type=lambda name: Path(name).resolve())
     parser.add_argument("text", type=lambda name: Path(name).resolve())
     parser.add_argument("--work", type=Path, default=Path("runs/needle"))
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--far-steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--far-steps", type=int, default=1200)
     parser.add_argument("--long-steps", type=int, default=60)
     parser.add_argument("--samples", type=int, default=16)
     return parser.parse_args()
