@@ -151,6 +151,16 @@ def test_an_empty_token_set_is_refused(tiny_tokenizer: Path, tmp_path: Path) -> 
         forecast(tokens, contexts=(64,), config=PackConfig(context=64))
 
 
+def test_domains_that_differ_in_case_only_are_refused(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": "a", "domain": "Web"}\n{"text": "b", "domain": "web"}\n')
+    tokens = tokenize_tiny(path, tiny_tokenizer, tmp_path / "tokens")
+    with pytest.raises(BadInput, match="'Web' and 'web' differ in case only"):
+        pack_tiny(tokens, tmp_path / "out")
+    with pytest.raises(BadInput, match="'Web' and 'web' differ in case only"):
+        forecast(tokens, contexts=(64,), config=PackConfig(context=64))
+
+
 def test_one_document_gives_one_row(tiny_tokenizer: Path, tmp_path: Path) -> None:
     path = write_texts(tmp_path / "x.jsonl", ["a"])
     tokens = tokenize_tiny(path, tiny_tokenizer, tmp_path / "tokens")

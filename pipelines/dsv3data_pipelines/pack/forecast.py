@@ -18,7 +18,7 @@ from dsv3data.packing.cut import cut_documents
 from dsv3data.packing.fim import SENTINELS, choose_documents
 from dsv3data_pipelines.pack.batches import batch_lengths, batch_words, unchecked_batches
 from dsv3data_pipelines.pack.exclude import Exclusions, count_excluded
-from dsv3data_pipelines.pack.partitions import Partitions, partitions_of, refuse_empty
+from dsv3data_pipelines.pack.partitions import Partitions, partitions_of, refuse_unpackable
 
 _Lengths = NDArray[np.int64]
 
@@ -39,7 +39,7 @@ def forecast(
     for context in contexts:
         replace(config, context=context)  # refuses one out of range
     manifest = read_manifest(tokens, expect=(TOKENS,))
-    refuse_empty(tokens, manifest)
+    refuse_unpackable(tokens, manifest)
     kept_out = exclusions or Exclusions()
     excluded = count_excluded(tokens, manifest, kept_out)
     partitions = partitions_of(manifest, config, excluded.tokens)

@@ -83,11 +83,11 @@ def partitions_of(
     return Partitions(counts=counts, draws=config.draws)
 
 
-def refuse_empty(tokens: Path, manifest: Manifest) -> None:
-    """A set without documents has no rows.
+def refuse_unpackable(tokens: Path, manifest: Manifest) -> None:
+    """A set without documents has no rows, and shards are named after their domains.
 
     Raises:
-        BadInput: always, for such a set.
+        BadInput: no document, or two domains whose names differ in case only.
     """
     if not manifest.counts["documents"]:
         raise BadInput(
@@ -96,3 +96,14 @@ def refuse_empty(tokens: Path, manifest: Manifest) -> None:
             effect="nothing was packed",
             fix="look at its rejected.jsonl for the reasons",
         )
+    seen: dict[str, str] = {}
+    for domain in sorted(manifest.counts["domains"]):
+        other = seen.setdefault(domain.casefold(), domain)
+        if other != domain:
+            raise BadInput(
+                f"domains {other!r} and {domain!r} differ in case only",
+                where=str(tokens),
+                effect="nothing was packed: on a disk that tells no case, the files of one "
+                "would replace the other's",
+                fix="give them one name, or two, with `dsv3data tokenize --domain NAME=GLOB`",
+            )

@@ -43,7 +43,7 @@ from dsv3data_pipelines.pack.exclude import (
     count_excluded,
 )
 from dsv3data_pipelines.pack.grouped import remove_grouped
-from dsv3data_pipelines.pack.partitions import Partitions, partitions_of, refuse_empty
+from dsv3data_pipelines.pack.partitions import Partitions, partitions_of, refuse_unpackable
 from dsv3data_pipelines.pack.scatter import Share, known_shares, note_shares, scattered
 from dsv3data_pipelines.pack.unit import BATCH_IDS, PackUnit
 
@@ -201,7 +201,7 @@ def plan_pack(
     refuse_output_inside([tokens], out)
     manifest = read_manifest(tokens, expect=(TOKENS,))
     vocabulary = _vocabulary(tokens, manifest)
-    refuse_empty(tokens, manifest)
+    refuse_unpackable(tokens, manifest)
     kept_out = exclusions or Exclusions()
     excluded = count_excluded(tokens, manifest, kept_out)
     tree = {
