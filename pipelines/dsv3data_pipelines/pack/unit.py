@@ -18,7 +18,7 @@ from dsv3data.contracts.keys import keys_digest
 from dsv3data.contracts.manifest import TOKENIZER_NAME, TOKENS, FileRecord, Manifest
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import lineage_schema, packed_schema
-from dsv3data.encoding.choose import choose_engine
+from dsv3data.encoding.choose import LoadedEngines, load_engines
 from dsv3data.encoding.debias import debias_table
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import atomic_writer
@@ -47,7 +47,7 @@ _FIXED_WIDTH = ("input_ids", "crc32", "n_tokens", "partition", "row")
 
 @dataclass(frozen=True, kw_only=True)
 class PackUnit:
-    """A `UnitTask`. What it writes is a function of its name, its documents and `plan_hash` alone.
+    """A `WarmTask`. What it writes is a function of its name, its documents and `plan_hash` alone.
 
     Attributes:
         number: of the unit in `partitions`; it reaches no byte of the output.
@@ -85,6 +85,10 @@ class PackUnit:
         """The unit with its documents at hand, or known without them if the share has no slices."""
         at_hand = share if share.slices or not share.documents else None
         return dataclasses.replace(self, share=at_hand, input=share.sha256, size=share.tokens)
+
+    def warm_up(self) -> None:
+        if self.config.fim_rate or self.config.fim_domain_rates:
+            _engines(self.tokens, self.tokens_root)
 
     def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
         try:
@@ -138,18 +142,23 @@ def _engine(tokens: Path, root: str, note: Callable[[str], None]) -> _Loaded:
     """Loaded once per process; `root` makes another token set at the same path another entry."""
     if (tokens, root) not in _loaded:
         _loaded.clear()
-        _loaded[tokens, root] = _load(tokens, note)
+        _loaded[tokens, root] = _load(tokens, root, note)
     return _loaded[tokens, root]
 
 
-def _load(tokens: Path, note: Callable[[str], None]) -> _Loaded:
+@functools.lru_cache(maxsize=1)
+def _engines(tokens: Path, root: str) -> LoadedEngines:
+    """Two seconds: only if something has to be encoded."""
+    return load_engines(load_vocabulary(tokens / TOKENIZER_NAME), "auto")
+
+
+def _load(tokens: Path, root: str, note: Callable[[str], None]) -> _Loaded:
     manifest = read_manifest(tokens, expect=(TOKENS,))
     vocabulary = load_vocabulary(tokens / TOKENIZER_NAME)
 
     @functools.cache
     def encoder() -> Callable[[Sequence[str]], tuple[NDArray[np.int32], NDArray[np.int64]]]:
-        # Two seconds to load and prove: only if something has to be encoded.
-        return choose_engine(vocabulary, "auto", note=note).encoder.encode
+        return _engines(tokens, root).choose(note=note).encoder.encode
 
     table = debias_table(vocabulary)
     codec = Codec(
