@@ -12,10 +12,21 @@ import sys
 from pathlib import Path
 
 import kernel_checks
+import numpy as np
+import pytest
+import triton
 
 SCRIPT = Path(kernel_checks.__file__)
 
 
+def _version(package: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in package.split(".")[:2])
+
+
+@pytest.mark.skipif(
+    _version(triton.__version__) < (3, 7) and _version(np.__version__) >= (2, 4),
+    reason="the interpreter of Triton 3.6 takes no tensor in a range under numpy 2.4",
+)
 def test_every_kernel_equals_its_reference_in_the_interpreter() -> None:
     done = subprocess.run(
         [sys.executable, SCRIPT, "cpu", "0"],
