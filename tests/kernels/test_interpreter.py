@@ -11,10 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import kernel_checks
 import numpy as np
 import pytest
 import triton
+
+import kernel_checks
 
 SCRIPT = Path(kernel_checks.__file__)
 
