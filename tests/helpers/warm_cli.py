@@ -29,6 +29,8 @@ _LAZY_IMPORTS = (
     "dsv3data_tokenizer.train",
 )
 
+_STREAMS = ".out", ".err"
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -60,6 +62,8 @@ class WarmCli:
         """Begin `dsv3data arguments…`; the pid."""
         self._runs += 1
         log = self._folder / f"run-{self._runs}"
+        for end in _STREAMS:  # a child that is killed at once has not opened them
+            log.with_suffix(end).touch()
         words = [str(word) for word in arguments]
         answer = self._ask(do="start", arguments=words, env=dict(env or {}), log=str(log))
         pid: int = answer["pid"]
@@ -70,7 +74,7 @@ class WarmCli:
         """The end of a run that `start` began."""
         answer = self._ask(do="wait", pid=pid)
         log = self._logs.pop(pid)
-        out, err = (log.with_suffix(end).read_bytes().decode() for end in (".out", ".err"))
+        out, err = (log.with_suffix(end).read_bytes().decode() for end in _STREAMS)
         return Finished(answer["code"], out, err, answer["peak_bytes"])
 
     def run(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Finished:
