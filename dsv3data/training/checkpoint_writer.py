@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-import torch
 from torch import Tensor
 
 from dsv3data.contracts.errors import EnvironmentFault
 from dsv3data.contracts.progress import Sink
 from dsv3data.training.checkpoint import Contents, Tensors, write_checkpoint
 from dsv3data.training.config import CheckpointConfig
+from dsv3data.training.host_copy import copy_to_host, host_buffers
 from dsv3data.training.stop import StopRequest
 
 _TICK_S = 0.1
@@ -95,28 +95,17 @@ class CheckpointWriter:
         self.check()
 
     def _copied(self, tensors: Tensors) -> Tensors:
-        """The values of this moment. Copies from a GPU run one behind the other in its own order;
-        after the wait for them the next step may change what they came from."""
         if not self._copy:
-            self._copy = {file: _empty_like(group) for file, group in tensors.items()}
-        on_gpu = False
-        with torch.no_grad():
-            for file, group in tensors.items():
-                for name, tensor in group.items():
-                    on_gpu |= tensor.is_cuda
-                    self._copy[file][name].copy_(tensor, non_blocking=True)
-        if on_gpu:
-            torch.cuda.current_stream().synchronize()
+            self._copy = {file: _buffers(group) for file, group in tensors.items()}
+        for file, group in tensors.items():
+            copy_to_host(group, self._copy[file])
         return self._copy
 
 
-def _empty_like(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _buffers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     try:
-        return {
-            name: torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-            for name, tensor in tensors.items()
-        }
-    except RuntimeError as error:  # torch has no class of its own for memory of the CPU
+        return host_buffers(tensors)
+    except RuntimeError as error:
         size = sum(tensor.nbytes for tensor in tensors.values())
         raise EnvironmentFault(
             f"no memory for a copy of {size:,} bytes that a checkpoint is written from: {error}",

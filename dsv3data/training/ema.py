@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor, nn
 
+from dsv3data.training.host_copy import copy_to_host, host_buffers
+
 
 class WeightAverage:
     """average = decay · average + (1 - decay) · weights after every step, in fp32.
@@ -21,16 +23,14 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
         self._average = {n: t.detach().float().cpu().clone() for n, t in model.state_dict().items()}
-        self._copy = {name: torch.empty_like(tensor) for name, tensor in self._average.items()}
+        self._copy = host_buffers(model.state_dict())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="weight-average")
         self._pending: Future[None] | None = None
 
     def update(self, model: nn.Module) -> None:
         """Take in the weights as they are now; returns once they are copied."""
         self._wait()
-        with torch.no_grad():
-            for name, tensor in model.state_dict().items():
-                self._copy[name].copy_(tensor)
+        copy_to_host(model.state_dict(), self._copy)
         self._pending = self._thread.submit(self._blend)
 
     def state(self) -> dict[str, Tensor]:

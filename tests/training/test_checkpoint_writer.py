@@ -21,6 +21,7 @@ import torch
 from dsv3data.contracts.errors import BadInput, Dsv3DataError, EnvironmentFault, Stopped
 from dsv3data.training import checkpoint as checkpoint_module
 from dsv3data.training import checkpoint_writer as writer_module
+from dsv3data.training import host_copy as host_copy_module
 from dsv3data.training import loop as loop_module
 from dsv3data.training.checkpoint import (
     Contents,
@@ -334,7 +335,7 @@ def test_no_memory_for_the_copy_names_the_switch(
     def no_memory(*args: object, **options: object) -> None:
         raise RuntimeError("can't allocate memory")
 
-    monkeypatch.setattr(writer_module.torch, "empty", no_memory)
+    monkeypatch.setattr(host_copy_module.torch, "empty", no_memory)
     with writers(True) as writer, pytest.raises(EnvironmentFault) as caught:
         writer.save(contents(1.0, 2.0))
     assert caught.value.what == (
