@@ -114,6 +114,7 @@ def test_the_shown_commands_are_the_ones_that_ran(demo: dict[str, Any], place: P
     assert published(place / "runs/demo/packed") == before
 
 
+@pytest.mark.timeout(1200)  # two dozen commands, training among them
 def test_commands_in_the_documentation_run(demo: dict[str, Any], place: Path) -> None:
     commands = list(_documented_commands())
     assert len(commands) >= 5
