@@ -19,14 +19,15 @@ PROGRAM = Path(sys.executable).with_name("dsv3data")
 def machine(*packages: str) -> dict[str, Any]:
     """Where and with what a result was measured; versions of those packages that are there."""
     command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    here = Path(__file__).parent
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
     versions = {name: found for name in packages if (found := _version(name))}
     return {
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "processor": platform.processor() or platform.machine(),
         "python": platform.python_version(),
-        "commit": commit,
+        "commit": done.stdout.strip(),
         **({"versions": versions} if versions else {}),
     }
 
