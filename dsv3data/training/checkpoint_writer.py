@@ -50,7 +50,7 @@ class CheckpointWriter:
         """Nothing begun is lost, also when the run ends with an error, which then is not hidden."""
         try:
             self.wait()
-        except Exception as problem:
+        except Exception as problem:  # of any kind: the first error is the one to raise
             if error is None:
                 raise
             self._sink.note(f"WARNING {problem}")
