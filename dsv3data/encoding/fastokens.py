@@ -22,7 +22,7 @@ class FastokensEncoder:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        os.environ.setdefault("RAYON_NUM_THREADS", "1")  # read once, when its pool starts
+        os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")  # read at its first text
         from fastokens import Tokenizer
 
         self._tokenizer = Tokenizer.from_json_str(vocabulary.document_json)
