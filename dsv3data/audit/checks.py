@@ -11,26 +11,29 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dsv3data.contracts.errors import IntegrityError
-from dsv3data.contracts.manifest import Manifest
+from dsv3data.contracts.manifest import PACKED, Manifest
+from dsv3data.contracts.schemas import column_differences, packed_schema, token_schema
 from dsv3data.encoding.vocabulary import Vocabulary
-from dsv3data.io.manifest_file import REBUILD
+from dsv3data.io.manifest_file import REBUILD, REMAKE
 from dsv3data.packing.lookup import marked_places
 
 
-def fail(what: str, where: Path, place: str = "") -> NoReturn:
+def fail(what: str, where: Path, place: str = "", fix: str = REBUILD) -> NoReturn:
     """Raise the IntegrityError of a broken rule."""
     raise IntegrityError(
         what,
         where=f"{where}{', ' + place if place else ''}",
         effect="the data set is not what its manifest says",
-        fix=REBUILD,
+        fix=fix,
     )
 
 
 def check_schema(path: Path, schema: pa.Schema, expected: pa.Schema, manifest: Manifest) -> None:
     """The shard has the columns of its format and was made with this tokenizer."""
-    if not schema.equals(expected, check_metadata=False):
-        fail(f"the shard's columns are not those of {manifest.format}", path)
+    different = column_differences(schema, expected)
+    if different:
+        what = f"the shard's columns are not those of {manifest.format}: {different}"
+        fail(what, path, fix=REMAKE)
     found = (schema.metadata or {}).get(b"tokenizer_sha256", b"").decode()
     if found != manifest.tokenizer.sha256:
         fail(
@@ -38,6 +41,13 @@ def check_schema(path: Path, schema: pa.Schema, expected: pa.Schema, manifest: M
             f"this set has {manifest.tokenizer.sha256[:16]}…",
             path,
         )
+
+
+def schema_of(manifest: Manifest) -> pa.Schema:
+    """Columns of the shards of a token or packed set."""
+    if manifest.format == PACKED:
+        return packed_schema(int(manifest.plan["pack"]["context"]), {})
+    return token_schema({})
 
 
 def check_complete(batch: pa.RecordBatch, path: Path, place: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsv3data.audit.checks import check_schema, schema_of
 from dsv3data.audit.verify_packed import verify_packed
 from dsv3data.audit.verify_tokens import verify_tokens
 from dsv3data.audit.verify_words import verify_word_counts
@@ -84,7 +85,8 @@ def verify_quick(folder: Path, *, sink: Sink) -> VerifyResult:
             check_file(folder, record)  # says that it is missing
         check_size(folder / record.name, record)
         if record.segments:
-            ShardReader(folder, record)
+            reader = ShardReader(folder, record)
+            check_schema(reader.path, reader.schema, schema_of(manifest), manifest)
         sink.advance(1)
     if manifest.format != WORD_COUNTS:
         _vocabulary(folder, manifest)

@@ -20,13 +20,14 @@ from dsv3data.audit.checks import (
     check_schema,
     fail,
     ranges_sum,
+    schema_of,
 )
 from dsv3data.audit.lineage import lineage_record, lineage_table
 from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.keys import keys_digest, keys_to_words
 from dsv3data.contracts.manifest import MANIFEST_NAME, FileRecord, Manifest
 from dsv3data.contracts.progress import Sink
-from dsv3data.contracts.schemas import lineage_schema, packed_schema
+from dsv3data.contracts.schemas import lineage_schema
 from dsv3data.encoding.debias import debias_table
 from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data.io.checksums import crc32
@@ -98,7 +99,7 @@ def _verify_shard(
     sink: Sink,
 ) -> _Slots:
     reader = ShardReader(folder, record)
-    check_schema(reader.path, reader.schema, packed_schema(context, {}), manifest)
+    check_schema(reader.path, reader.schema, schema_of(manifest), manifest)
     parts = []
     next_row = 0
     for number, batch in enumerate(reader.batches()):

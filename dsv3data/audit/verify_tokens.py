@@ -18,11 +18,11 @@ from dsv3data.audit.checks import (
     check_schema,
     fail,
     ranges_sum,
+    schema_of,
 )
 from dsv3data.contracts.keys import keys_digest, keys_to_words
 from dsv3data.contracts.manifest import MANIFEST_NAME, REJECTED_NAME, FileRecord, Manifest
 from dsv3data.contracts.progress import Sink
-from dsv3data.contracts.schemas import token_schema
 from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data.io.columns import column_values, key_bytes, list_lengths
 from dsv3data.io.shards import ShardReader
@@ -67,7 +67,7 @@ def _verify_shard(
     sink: Sink,
 ) -> None:
     reader = ShardReader(folder, record)
-    check_schema(reader.path, reader.schema, token_schema({}), manifest)
+    check_schema(reader.path, reader.schema, schema_of(manifest), manifest)
     for number, batch in enumerate(reader.batches()):
         lengths = _verify_batch(batch, vocabulary, reader.path, f"batch {number}")
         domains = batch.column("domain").to_pylist()

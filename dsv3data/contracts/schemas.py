@@ -72,3 +72,17 @@ def lineage_schema() -> pa.Schema:
             pa.field("suffix_start", pa.int64(), nullable=False),
         ]
     )
+
+
+def column_differences(found: pa.Schema, expected: pa.Schema) -> str:
+    """How the columns differ, by name; empty if they do not. Metadata is not compared."""
+    if found.equals(expected, check_metadata=False):
+        return ""
+    different = [
+        f"{field.name} is {found.field(field.name).type}, not {field.type}"
+        if field.name in found.names
+        else f"{field.name} is missing"
+        for field in expected
+        if field.name not in found.names or found.field(field.name) != field
+    ]
+    return "; ".join(different) or "their number or order"

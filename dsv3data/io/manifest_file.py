@@ -20,6 +20,7 @@ from dsv3data.io.checksums import crc32
 from dsv3data.io.sealed import read_sealed, seal
 
 REBUILD = "run the command that made this folder again: it rebuilds only what is damaged"
+REMAKE = "make the data set again with this version of dsv3data, with --fresh"
 _READ_BYTES = 1 << 20
 
 
@@ -54,7 +55,7 @@ def read_manifest(folder: Path, *, expect: Sequence[str] = ()) -> Manifest:
             f"the manifest has other keys than those of format version {FORMAT_VERSION}: {error}",
             where=str(path),
             effect="nothing was read",
-            fix="make the data set again with this version of dsv3data",
+            fix=REMAKE,
         ) from error
     for record in manifest.files:
         _check_name(record.name, path)

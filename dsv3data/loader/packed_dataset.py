@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.manifest import PACKED, TOKENIZER_NAME, FileRecord, Manifest, Segment
-from dsv3data.contracts.schemas import packed_schema
+from dsv3data.contracts.schemas import column_differences, packed_schema
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.checksums import crc32
 from dsv3data.io.columns import column_values
-from dsv3data.io.manifest_file import REBUILD, read_manifest
+from dsv3data.io.manifest_file import REBUILD, REMAKE, read_manifest
 from dsv3data.io.shards import ShardReader
 from dsv3data.loader.crc import combine, combine_equal
 from dsv3data.loader.schedule import Domain
@@ -403,20 +403,13 @@ class PackedDataset:
         self._checked.add(shard)
 
     def _check_schema(self, reader: ShardReader) -> None:
-        expected = packed_schema(self.context, {})
-        if not reader.schema.equals(expected, check_metadata=False):
-            different = [
-                f"{field.name} is {reader.schema.field(field.name).type}, not {field.type}"
-                if field.name in reader.schema.names
-                else f"{field.name} is missing"
-                for field in expected
-                if field.name not in reader.schema.names or reader.schema.field(field.name) != field
-            ]
-            raise _damaged(
-                f"other columns than a packed set of context {self.context} has: "
-                + ("; ".join(different) or "their number or order"),
-                str(reader.path),
-                "nothing was read",
+        different = column_differences(reader.schema, packed_schema(self.context, {}))
+        if different:
+            raise IntegrityError(
+                f"other columns than a packed set of context {self.context} has: {different}",
+                where=str(reader.path),
+                effect="nothing was read",
+                fix=REMAKE,
             )
         tokenizer = (reader.schema.metadata or {}).get(b"tokenizer_sha256", b"").decode()
         if tokenizer != self.tokenizer_sha256:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from dsv3data.audit.verify import verify, verify_quick
 from dsv3data.contracts.errors import BadInput, IntegrityError
 from dsv3data.contracts.progress import NullSink
+from dsv3data.io.manifest_file import read_manifest, write_manifest
+from dsv3data.io.shards import ShardReader, shard_writer
+from dsv3data.loader.packed_dataset import PackedDataset
 from folders import copy_of, flip_bit
 
 
@@ -58,3 +63,27 @@ def test_the_manifest_is_checked_and_rows_are_not(tiny_packed: Path, tmp_path: P
     flip_bit(folder / "manifest.json", 200, 1)
     with pytest.raises((IntegrityError, BadInput)):
         verify_quick(folder, sink=NullSink())
+
+
+def test_columns_of_an_unreleased_state_are_refused_by_name(
+    tiny_packed: Path, tmp_path: Path
+) -> None:
+    folder = copy_of(tiny_packed, tmp_path / "packed")
+    manifest = read_manifest(folder)
+    record = manifest.shards()[0]
+    table = pa.Table.from_batches(ShardReader(folder, record).batches())
+    rows = pa.field("row_id", pa.int64(), nullable=False)
+    old = table.drop_columns(["partition", "row"]).append_column(rows, table.column("row"))
+    records: list = []
+    with shard_writer(folder / record.name, old.schema, records, ["input_ids"]) as shard:
+        for batch in old.to_batches():
+            shard.write(batch)
+    files = tuple(records[0] if one.name == record.name else one for one in manifest.files)
+    write_manifest(folder, dataclasses.replace(manifest, files=files))
+    for look in (verify_quick, verify):
+        with pytest.raises(IntegrityError, match="partition is missing; row is missing") as caught:
+            look(folder, sink=NullSink())
+        assert "make the data set again" in caught.value.fix
+    with pytest.raises(IntegrityError, match="partition is missing; row is missing") as caught:
+        PackedDataset.open(folder)
+    assert "make the data set again" in caught.value.fix
