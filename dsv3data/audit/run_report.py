@@ -14,6 +14,7 @@ from dsv3data.contracts.errors import BadInput
 METRICS_NAME = "metrics.jsonl"
 SKIPPED_NAME = "skipped_steps.jsonl"
 NEEDLE_NAME = "needle.json"
+GEMM_CHOICES_NAME = "gemm-choices.json"  # of FP8 on a GPU
 # A curve has at most so many points, each the mean over neighbouring steps; the map of loads less.
 _POINTS, _COLUMNS = 400, 80
 _SKIPPED = 20
@@ -71,6 +72,7 @@ def report_run(folder: Path) -> dict[str, Any]:
         "load_by_domain": _load_by_domain(steps),
         "skipped": _skipped(folder),
         "needle": _needle(folder),
+        "gemm_choices": _gemm_choices(folder),
     }
 
 
@@ -160,7 +162,7 @@ def _needle(folder: Path) -> dict[str, Any] | None:
     path = folder / NEEDLE_NAME
     if not path.is_file():
         return None
-    tree = json.loads(path.read_bytes())
+    tree = _tree(path)
     found = {(cell["length"], cell["depth"]): cell["found"] for cell in tree["cells"]}
     lengths, depths = (sorted(set(values)) for values in zip(*found, strict=True))
     return {
@@ -169,6 +171,25 @@ def _needle(folder: Path) -> dict[str, Any] | None:
         "depths": depths,
         "found": [[found[length, depth] for depth in depths] for length in lengths],
     }
+
+
+def _gemm_choices(folder: Path) -> Record | None:
+    """Which way each shape of an FP8 product takes, with the times of all, as `train` found."""
+    path = folder / GEMM_CHOICES_NAME
+    return _tree(path) if path.is_file() else None
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    try:
+        tree: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadInput(
+            f"this record of the run is not JSON: {error}",
+            where=str(path),
+            effect="nothing was reported",
+            fix="restore the file, or move it elsewhere: the report does without it",
+        ) from error
+    return tree
 
 
 def _groups(steps: Sequence[Record], most: int) -> list[Sequence[Record]]:

@@ -53,6 +53,8 @@ def run_page(tree: Mapping[str, Any]) -> str:
     needle = tree["needle"]
     if needle is not None:
         sections.append(("Needles found", _needles(needle)))
+    if tree["gemm_choices"] is not None:
+        sections.append(("Ways of FP8 products", _gemm_choices(tree["gemm_choices"])))
     if tree["skipped"]:
         sections.append(("Skipped steps", _skipped_table(tree["skipped"])))
     rows = [(name.replace("_", " "), _plain(value)) for name, value in tree["all"].items()]
@@ -66,6 +68,10 @@ _LOAD_BY_DOMAIN = (
     "Tokens of a domain that an expert gets, over the mean of the layer's experts: 0 is clear, a "
     "layer's largest ({}) is full. Mean of the steps that were written out. Experts that serve one "
     "domain more than others are specialists."
+)
+_CHOICES = (
+    "Found by a stopwatch on {}, once a shape, and kept for the rest of the run. Left out are ways "
+    "that failed or gave another product."
 )
 _LOAD = (
     "1 is even, the darkest is {:.2f}. Layers with experts from above, the MTP module's last; "
@@ -104,6 +110,25 @@ def _needles(needle: Mapping[str, Any]) -> str:
     return drawn + paragraph(
         f"Share of needles found after step {needle['step']:,}, by the length of the text and the "
         "needle's depth in it (0 % is the beginning). Full colour is all of them."
+    )
+
+
+def _gemm_choices(choices: Mapping[str, Any]) -> str:
+    rows = []
+    for shape, choice in choices["shapes"].items():
+        times = choice["milliseconds"]
+        rows.append(
+            (
+                shape,
+                choice["way"],
+                f"{times[choice['way']]:.3f}",
+                f"{max(times.values()):.3f}",
+                "; ".join(f"{way}: {fault}" for way, fault in choice["left_out"].items()),
+            )
+        )
+    columns = ("shape", "way taken", "ms", "ms of the slowest", "left out")
+    return paragraph(_CHOICES.format(choices["machine"])) + html_table(
+        columns, rows, text_columns=(0, 1, 4)
     )
 
 

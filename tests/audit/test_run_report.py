@@ -96,6 +96,25 @@ def test_the_page(run: Path) -> None:
     assert "https:" not in page
 
 
+def test_the_page_shows_which_way_fp8_products_took(run: Path) -> None:
+    assert report_set(run, sink=NullSink())["gemm_choices"] is None
+    shape = {
+        "way": "cublas",
+        "milliseconds": {"triton": 0.25, "cublas": 0.125},
+        "left_out": {"<tile>": "gives other bits than the first tile"},
+    }
+    choices = {"machine": "H100, torch 2", "shapes": {"dense: up to 4096 tokens": shape}}
+    (run / "gemm-choices.json").write_text(json.dumps(choices))
+    tree = report_set(run, sink=NullSink())
+    assert tree["gemm_choices"] == choices
+    page = run_page(tree)
+    for text in ("on H100, torch 2,", "up to 4096", "0.125", "0.250", "&lt;tile&gt;: gives other"):
+        assert text in page
+    (run / "gemm-choices.json").write_text("{")
+    with pytest.raises(BadInput, match="this record of the run is not JSON"):
+        report_set(run, sink=NullSink())
+
+
 def test_a_run_without_experts_or_steps(tmp_path: Path) -> None:
     lines = [{"step": 1, "main_loss": 2.0, "max_violation_by_layer": []}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,19 @@ def test_resume_is_bitwise_the_unbroken_run(tmp_path: Path) -> None:
     for name in ("model.safetensors", "optimizer.safetensors"):
         whole, pieces = newest(tmp_path / "whole") / name, newest(tmp_path / "pieces") / name
         assert whole.read_bytes() == pieces.read_bytes()
+
+
+def test_verifying_takes_little_memory(tmp_path: Path) -> None:
+    train_tiny(tmp_path, steps=4)
+    path = newest(tmp_path)
+    with (path / "model.safetensors").open("ab") as file:
+        file.truncate(64 << 20)  # a hole: nothing is written
+    tracemalloc.start()
+    with pytest.raises(IntegrityError, match="has 67,108,864 bytes, not "):
+        verify_checkpoint(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
 
 
 def test_weights_of_a_checkpoint_can_be_read_alone(tmp_path: Path) -> None:
