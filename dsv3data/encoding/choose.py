@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dsv3data.contracts.errors import BadConfig, EnvironmentFault
+from dsv3data.contracts.errors import BadConfig, Dsv3DataError, EnvironmentFault
 from dsv3data.encoding.engine import DocumentEncoder
 from dsv3data.encoding.fastokens import FastokensEncoder
 from dsv3data.encoding.huggingface import HuggingFaceEncoder
@@ -54,65 +54,42 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedEngines:
-    """Engines with their tables in memory, before any of them but the oracle has encoded.
+    """Engines with their tables in memory, each but the oracle proven for this tokenizer.
 
-    A process that has loaded them may fork: they start no thread before they encode.
+    A process that has loaded them may fork, unless the environment asks an engine for threads
+    (FASTOKENS_BPE_THREADS, TOKENIZERS_PARALLELISM).
 
     Attributes:
-        engines: by name; what went wrong where one could not be loaded.
-        proof, expected: the probe's texts, and the ids and offsets that the oracle gives for them.
+        engines: by name.
+        refused: why the others cannot be used.
+        proof: the probe's texts.
     """
 
-    vocabulary: Vocabulary
     wanted: str
     oracle: DocumentEncoder
-    engines: Mapping[str, DocumentEncoder | BaseException]
+    engines: Mapping[str, DocumentEncoder]
+    refused: Mapping[str, ImportError | _Refused]
     proof: Sequence[str]
-    expected: tuple[NDArray[np.int32], NDArray[np.int64]]
 
     def choose(self, *, note: Callable[[str], None], texts: Sequence[str] = ()) -> ChosenEngine:
         """See `choose_engine`."""
-        if self.wanted == ORACLE:
-            return ChosenEngine(name=ORACLE, encoder=self.oracle, oracle=self.oracle)
-        engines: dict[str, DocumentEncoder] = {}
-        for name in self.engines:
-            try:
-                engines[name] = self._proven(name)
-            except ImportError as error:
-                if self.wanted != "auto":
-                    raise _not_installed(name) from error
-                note(f"{name} is not installed: {ORACLE} encodes, about a hundred times slower")
-            except _Refused as refusal:
-                if self.wanted != "auto":
-                    raise _unequal(name, str(refusal)) from refusal
-                note(f"{name} was refused for this tokenizer: {refusal}; {ORACLE} encodes")
+        for name, refusal in self.refused.items():
+            if self.wanted != "auto":
+                raise _unusable(name, refusal) from refusal
+            note(_told(name, refusal))
         if self.wanted != "auto":
-            return ChosenEngine(name=self.wanted, encoder=engines[self.wanted], oracle=self.oracle)
+            encoder = {**self.engines, ORACLE: self.oracle}[self.wanted]
+            return ChosenEngine(name=self.wanted, encoder=encoder, oracle=self.oracle)
         measured = [*texts, *self.proof]  # a few short documents say nothing about speed
-        candidates = {**engines, ORACLE: self.oracle}
+        candidates = {**self.engines, ORACLE: self.oracle}
         return _fastest(candidates, self.oracle, measured, note if texts else None)
-
-    def _proven(self, name: str) -> DocumentEncoder:
-        engine = self.engines[name]
-        try:
-            if isinstance(engine, BaseException):
-                raise engine
-            difference = compare(engine.encode(self.proof), self.expected)
-        except ImportError:
-            raise
-        except Exception as error:  # whatever foreign code raises: it is not used
-            raise _Refused(f"it fails ({str(error)[:200]})") from error
-        if difference is not None:
-            described = difference.describe(self.vocabulary)
-            raise _Refused(f"{described} in {self.proof[difference.text][:40]!r}")
-        return engine
 
 
 def load_engines(vocabulary: Vocabulary, wanted: str) -> LoadedEngines:
     """The oracle and the engines to choose from.
 
-    Cost for 128,000 entries: about two seconds of CPU for fastokens, in a thread, and one for the
-    oracle with its ids of the probe, meanwhile.
+    Cost for 128,000 entries: a second and a half of CPU for fastokens, in a thread, and half of one
+    for the oracle with its ids of the probe, meanwhile; a tenth for the probe.
     """
     names = () if wanted == ORACLE else tuple(_FAST) if wanted == "auto" else (wanted,)
     proof = probe_texts(vocabulary) if names else []
@@ -120,14 +97,35 @@ def load_engines(vocabulary: Vocabulary, wanted: str) -> LoadedEngines:
         loading = {name: threads.submit(_FAST[name], vocabulary) for name in names}
         oracle = HuggingFaceEncoder(vocabulary)
         expected = oracle.encode(proof)
+    engines: dict[str, DocumentEncoder] = {}
+    refused: dict[str, ImportError | _Refused] = {}
+    for name, future in loading.items():
+        try:
+            engines[name] = _proven(future, proof, expected, vocabulary)
+        except (ImportError, _Refused) as error:
+            refused[name] = error
     return LoadedEngines(
-        vocabulary=vocabulary,
-        wanted=wanted,
-        oracle=oracle,
-        engines={name: each.exception() or each.result() for name, each in loading.items()},
-        proof=proof,
-        expected=expected,
+        wanted=wanted, oracle=oracle, engines=engines, refused=refused, proof=proof
     )
+
+
+def _proven(
+    loading: Future[DocumentEncoder],
+    proof: Sequence[str],
+    expected: tuple[NDArray[np.int32], NDArray[np.int64]],
+    vocabulary: Vocabulary,
+) -> DocumentEncoder:
+    try:
+        engine = loading.result()
+        difference = compare(engine.encode(proof), expected)
+    except ImportError:
+        raise
+    except Exception as error:  # whatever foreign code raises: it is not used
+        raise _Refused(f"it fails ({str(error)[:200]})") from error
+    if difference is not None:
+        described = difference.describe(vocabulary)
+        raise _Refused(f"{described} in {proof[difference.text][:40]!r}")
+    return engine
 
 
 def choose_engine(
@@ -143,8 +141,7 @@ def choose_engine(
     each, and the fastest is taken. `note` is told which and why (if there are texts), and why
     another one was not asked. The ids are equal: the choice reaches no byte.
 
-    Cost: that of `load_engines`, a tenth of a second of each engine for the probe, and 0.03 s of
-    each for measuring.
+    Cost: that of `load_engines`, and 0.03 s of each engine for measuring.
 
     Args:
         texts: the first documents of the input.
@@ -173,18 +170,22 @@ def _fastest(
     return chosen
 
 
-def _not_installed(name: str) -> EnvironmentFault:
-    return EnvironmentFault(
-        f"the engine {name} is not installed",
-        where=f"--engine {name}",
-        effect="nothing was started",
-        fix=f"pip install {_PACKAGES[name]}, or --engine auto",
-    )
+def _told(name: str, refusal: ImportError | _Refused) -> str:
+    if isinstance(refusal, ImportError):
+        return f"{name} is not installed: {ORACLE} encodes, about a hundred times slower"
+    return f"{name} was refused for this tokenizer: {refusal}; {ORACLE} encodes"
 
 
-def _unequal(name: str, why: str) -> BadConfig:
+def _unusable(name: str, refusal: ImportError | _Refused) -> Dsv3DataError:
+    if isinstance(refusal, ImportError):
+        return EnvironmentFault(
+            f"the engine {name} is not installed",
+            where=f"--engine {name}",
+            effect="nothing was started",
+            fix=f"pip install {_PACKAGES[name]}, or --engine auto",
+        )
     return BadConfig(
-        f"the engine {name} does not give the ids of {ORACLE} for this tokenizer: {why}",
+        f"the engine {name} does not give the ids of {ORACLE} for this tokenizer: {refusal}",
         where=f"--engine {name}",
         effect="nothing was started",
         fix="use --engine auto, which takes the fastest engine that does",

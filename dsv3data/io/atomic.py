@@ -47,6 +47,14 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         failpoint("atomic.after_rename")
 
 
+def start_writing(file: BinaryIO, start: int, size: int) -> None:
+    """Let the disk begin with bytes that were given to `file`, so that its fsync has less to wait
+    for. Only advice: a system that does not take it loses nothing."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(file.fileno(), start, size, os.POSIX_FADV_DONTNEED)
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Publish `data` as `path`."""
     with atomic_writer(path) as file:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.manifest import FileRecord, Segment
-from dsv3data.io.atomic import atomic_writer
+from dsv3data.io.atomic import atomic_writer, start_writing
 from dsv3data.io.checksums import crc32
 from dsv3data.io.manifest_file import REBUILD, check_size
 
@@ -54,6 +54,7 @@ class ShardWriter:
     def _append(self, data: Any, *, rows: int, buffers: dict[str, int] | None = None) -> None:
         view = memoryview(data)
         self._file.write(view)
+        start_writing(self._file, self.size, view.nbytes)
         self._digest.update(view)
         segment = Segment(
             offset=self.size,

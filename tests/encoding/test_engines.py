@@ -85,6 +85,13 @@ def test_random_texts(
     assert vocabulary.decode(values) == "".join(texts).encode()
 
 
+def test_the_engine_encodes_in_the_thread_that_asks(fast: FastokensEncoder) -> None:
+    """A thread more would meet the words of the corpus anew, and would be lost in a fork."""
+    fast.encode(["many words of a text\n" * 1000] * 8)
+    threads = Path("/proc/self/task").glob("*/comm")
+    assert not [name for name in map(Path.read_text, threads) if name.startswith("fastokens")]
+
+
 def test_no_texts_and_empty_texts(fast: FastokensEncoder) -> None:
     assert [part.tolist() for part in fast.encode([])] == [[], [0]]
     assert [part.tolist() for part in fast.encode(["", ""])] == [[], [0, 0, 0]]
@@ -129,6 +136,15 @@ def test_auto_takes_the_fastest_whichever_it_is(
     chosen = choose_engine(vocabulary, "auto", note=notes.append, texts=["a"])
     assert (chosen.name, chosen.is_oracle) == (fastest, fastest == "huggingface")
     assert f"on the first documents {fastest} 2 MB/s, " in notes[0]
+
+
+def test_an_engine_is_proven_once_for_all_that_choose(
+    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_engines(vocabulary, "fastokens")
+    engine = loaded.engines["fastokens"]
+    monkeypatch.setattr(engine, "encode", pytest.fail)
+    assert loaded.choose(note=pytest.fail).encoder is engine
 
 
 def test_speed_is_that_of_the_beginnings_of_as_many_texts_as_there_is_time_for() -> None:

@@ -70,7 +70,7 @@ def test_of_a_long_document_only_the_beginning_is_encoded(oracle: Recorder) -> N
     text = "word " * 40_000
     encoded = oracle.encoder.encode([text])
     assert OracleCheck(oracle.encoder, oracle, 1.0).mismatch(WORDS[:1], [text], encoded) is None
-    assert oracle.asked == [text[: 1 << 16]]
+    assert oracle.asked == [text[: 1 << 14]]
 
 
 def test_a_wrong_id_is_found_with_its_place(oracle: Recorder) -> None:

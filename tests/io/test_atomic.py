@@ -17,6 +17,7 @@ from dsv3data.io.atomic import (
     make_folder,
     remove_partials,
     set_aside,
+    start_writing,
     write_atomic,
 )
 
@@ -34,6 +35,24 @@ def test_the_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
         assert names(tmp_path)[0].startswith(".x.json.")
     assert path.read_bytes() == b"new"
     assert names(tmp_path) == ["x.json"]
+
+
+def test_starting_to_write_is_advice_that_may_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def refuse(file: int, start: int, size: int, advice: int) -> None:
+        told.append((start, size))
+        raise OSError(errno.EINVAL, "not here")
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse, raising=False)
+    monkeypatch.setattr(os, "POSIX_FADV_DONTNEED", 4, raising=False)
+    with atomic_writer(tmp_path / "x") as file:
+        file.write(b"new")
+        start_writing(file, 0, 3)
+    assert told == [(0, 3)]
+    assert (tmp_path / "x").read_bytes() == b"new"
 
 
 def half_write(path: Path, error: BaseException) -> None:

@@ -68,7 +68,8 @@ class FastReader:
 
     orjson takes the last of two equal keys without a word. A key that we read stands once if its
     quoted name does: inside of a string a quote has a backslash in front, which leaves only keys
-    and values that are spelled with escapes.
+    and values that are spelled with escapes. Where the text is spelled as orjson would spell it,
+    that string, most of the line, need not be searched.
     """
 
     def __init__(self, options: ReadOptions) -> None:
@@ -90,14 +91,27 @@ class FastReader:
             return None
         if not isinstance(fields, dict) or not isinstance(fields.get(self._text_key), str):
             return None
+        searched = self._without_text(data, fields[self._text_key])
         for name in self._quoted:
-            if data.count(name) > 1:
+            if searched.count(name) > 1:
                 return None
-        if b"\\u00" in data and self._escaped.search(data):
+        if b"\\u00" in searched and self._escaped.search(searched):
             return None
         if self._id_key and isinstance(fields.get(self._id_key), float):
             return None
         return fields
+
+    def _without_text(self, data: bytes, text: str) -> bytes:
+        """The line without the string behind the first text key, if orjson would spell `text` so.
+
+        Were the first `"text"` no key, or its value another one, the name would stand once more.
+        """
+        spelled = orjson.dumps(text)
+        name = self._quoted[0]
+        start = data.find(b'"', data.find(name) + len(name))
+        if not data.startswith(spelled, start):
+            return data
+        return data[:start] + data[start + len(spelled) :]
 
 
 def _names(options: ReadOptions) -> tuple[str, ...]:
