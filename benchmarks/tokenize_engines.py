@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+
 from measuring import PROGRAM, machine, measured
 
 OURS, ENGINE, HUGGING_FACE, DATATROVE = "dsv3data", "engine", "hugging-face", "datatrove"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import dsv3data_pipelines.tokenize.unit as unit
+import dsv3data_pipelines.tokenize.parts_clock as parts_clock
 from dsv3data.contracts.progress import NullSink
 from dsv3data.stages.units import complete_unit
 from dsv3data_pipelines.tokenize import TokenizeConfig, plan_tokenize
@@ -55,7 +55,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rounds = []
     for _ in range(arguments.rounds):
-        with mock.patch.object(unit, "time", CpuTime):
+        with mock.patch.object(parts_clock, "time", CpuTime):
             parts = _parts(arguments)
         rounds.append({**parts, "start_s": _start(arguments.tokenizer)})
         print(rounds[-1], flush=True)

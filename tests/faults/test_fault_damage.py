@@ -47,7 +47,7 @@ def sets(
         file.write(b'{"text": 5}\n{"text": "\xff"}\nnot json\n' * 20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dsv3data_pipelines.tokenize.unit._ENCODE_CHARACTERS", 8 << 10)
-        patch.setattr("dsv3data_pipelines.tokenize.unit._BATCH_IDS", 4 << 10)
+        patch.setattr("dsv3data_pipelines.tokenize.batches._BATCH_IDS", 4 << 10)
         patch.setattr("dsv3data_pipelines.pack.unit.BATCH_IDS", 4 << 10)
         tokens = tokenize_tiny(corpus, tiny_tokenizer, folder / "tokens", unit_bytes=64 << 10)
         packed = pack_tiny(tokens, folder / "packed")

@@ -207,7 +207,7 @@ def publish_tokens(plan: TokenizePlan, records: Sequence[UnitRecord]) -> Manifes
     shards = [file for record in records for file in record.files if file.name.endswith(".arrow")]
     if config.read.id_key:
         _refuse_twin_keys(out, shards)
-    merge_rejected(out, plan.tasks, REJECTED_NAME)
+    merge_rejected(out, [task.unit for task in plan.tasks], REJECTED_NAME)
     write_atomic(out / TOKENIZER_NAME, plan.vocabulary.tokenizer_json)
     others = [describe_file(out, name) for name in (REJECTED_NAME, TOKENIZER_NAME)]
     manifest = Manifest(

@@ -1,25 +1,19 @@
 """One work unit of `tokenize`: read documents, encode them, write shards and rejections.
 
 Python does little per document and nothing per token: texts go to the engine in groups of about a
-megabyte, ids come back as one buffer and reach the shard as Arrow buffers. (`pa.array` is avoided:
-it imports pandas where that is installed, which takes longer than to encode 50 MB.)
+megabyte, ids come back as one buffer and reach the shard as they are.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-import json
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from dsv3data.contracts.errors import IntegrityError
@@ -32,17 +26,17 @@ from dsv3data.encoding.control_text import ControlTextCounter
 from dsv3data.encoding.oracle_check import Mismatch, OracleCheck
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import atomic_writer
-from dsv3data.io.ledger import WORK_FOLDER
 from dsv3data.io.manifest_file import describe_file
 from dsv3data.io.shards import shard_writer
 from dsv3data.io.sources import Document, InputLog, Rejected, Unit, input_sha256, read_unit
-from dsv3data.io.sources.documents import EMPTY
+from dsv3data_pipelines.tokenize.batches import Encoded, record_batches
 from dsv3data_pipelines.tokenize.config import TokenizeConfig
+from dsv3data_pipelines.tokenize.counts import UnitCounts
+from dsv3data_pipelines.tokenize.parts_clock import PartsClock
+from dsv3data_pipelines.tokenize.rejected import last_line, rejected_line, rejected_name
 
 # Text that is encoded at once. It shapes no byte.
 _ENCODE_CHARACTERS = 1 << 20
-# Ids after which a record batch ends, with the document that reaches them. It shapes the bytes.
-_BATCH_IDS = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,55 +83,14 @@ class TokenizeUnit:
     def run_hashing(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any], str]:
         log = InputLog()
         work = _UnitWork(self, self._loaded(), log, sink)
-        with atomic_writer(self.out / self.rejected_name) as rejected:
+        with atomic_writer(self.out / rejected_name(self.unit)) as rejected:
             shards = work.write_shards(rejected)
         # A trial stops somewhere in the unit, but belongs to all of its bytes.
         sha256 = log.sha256 if self.limit is None else self.input_sha256()
-        return [*shards, describe_file(self.out, self.rejected_name)], work.facts(), sha256
+        return [*shards, describe_file(self.out, rejected_name(self.unit))], work.facts(), sha256
 
     def _loaded(self) -> _Loaded:
         return _load(self.tokenizer, self.tokenizer_sha256, self.engine)
-
-    @property
-    def rejected_name(self) -> str:
-        """The file of this unit's rejections, below the output folder."""
-        return f"{WORK_FOLDER}/rejected-{self.name}.jsonl"
-
-
-class UnitCounts:
-    """What a unit, or a whole run, saw: sums that add up."""
-
-    def __init__(self) -> None:
-        self.domains: dict[str, list[int]] = {}  # documents, tokens, bytes
-        self.rejected: Counter[str] = Counter()
-        self.replaced = 0
-        self.control_text = 0
-        self.keys_digest = f"{0:032x}"
-
-    def add(self, domain: str, n_tokens: int, n_bytes: int) -> None:
-        """One document."""
-        sums = self.domains.setdefault(domain, [0, 0, 0])
-        sums[0] += 1
-        sums[1] += n_tokens
-        sums[2] += n_bytes
-
-    def tree(self) -> dict[str, Any]:
-        """Plain values, as the ledger and the manifest hold them."""
-        names = ("documents", "tokens", "bytes")
-        totals = [sum(sums[number] for sums in self.domains.values()) for number in range(3)]
-        return {
-            **dict(zip(names, totals, strict=True)),
-            "rejected": self.rejected.total() - self.rejected[EMPTY],
-            "empty": self.rejected[EMPTY],
-            "rejected_by_reason": {name: self.rejected[name] for name in sorted(self.rejected)},
-            "replaced_characters_documents": self.replaced,
-            "control_text_documents": self.control_text,
-            "domains": {
-                name: dict(zip(names, self.domains[name], strict=True))
-                for name in sorted(self.domains)
-            },
-            "keys_digest": self.keys_digest,
-        }
 
 
 class _Loaded:
@@ -178,14 +131,6 @@ class _UnitEngine(NamedTuple):
         return {"engines": {self.chosen.described: 1}, "checked": self.check.checked}
 
 
-class _Encoded(NamedTuple):
-    """Documents with their ids: those of document i are values[offsets[i] : offsets[i + 1]]."""
-
-    documents: list[Document]
-    values: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-
-
 class _UnitWork:
     """Doing one unit: a stream of documents becomes groups, batches, shards."""
 
@@ -205,7 +150,7 @@ class _UnitWork:
             }
         )
         self._words: list[NDArray[np.uint64]] = []
-        self._clock = _PartsClock()
+        self._clock = PartsClock()
         self._reported = 0
         self._counts = UnitCounts()
 
@@ -218,7 +163,7 @@ class _UnitWork:
     def write_shards(self, rejected: BinaryIO) -> list[FileRecord]:
         """Write all documents; a unit without any writes no shard."""
         records: list[FileRecord] = []
-        batches = self._batches(self._groups(rejected))
+        batches = record_batches(self._groups(rejected), self._schema)
         batch = next(batches, None)
         while batch is not None:
             path = self._task.out / f"tokens-{self._task.name}-{len(records):03d}.arrow"
@@ -229,11 +174,11 @@ class _UnitWork:
                     self._clock.end("write")
                     batch = next(batches, None)
             self._clock.end("write")
-        rejected.write(json.dumps({"lines": self._log.lines}).encode() + b"\n")
+        rejected.write(last_line(self._log))
         self._sink.advance(self._task.size - self._reported, **self._clock.take())
         return records
 
-    def _groups(self, rejected: BinaryIO) -> Iterator[_Encoded]:
+    def _groups(self, rejected: BinaryIO) -> Iterator[Encoded]:
         """The unit's documents, encoded in groups; rejections go to their file on the way."""
         documents = self._documents(rejected)
         while group := _group(documents):
@@ -241,7 +186,7 @@ class _UnitWork:
             texts = [document.text for document in group]
             engine = self._engine_for(texts)
             self._clock.end("load")
-            encoded = _Encoded(group, *engine.chosen.encoder.encode(texts))
+            encoded = Encoded(group, *engine.chosen.encoder.encode(texts))
             self._clock.end("encode")
             self._account(encoded, texts, engine)
             yield encoded
@@ -260,7 +205,7 @@ class _UnitWork:
         for item in items if left is None or left > 0 else ():
             if isinstance(item, Rejected):
                 self._counts.rejected[item.reason] += 1
-                rejected.write(_rejected_line(item))
+                rejected.write(rejected_line(item))
                 continue
             self._counts.replaced += item.replaced
             self._counts.control_text += found_in(item.text)
@@ -268,7 +213,7 @@ class _UnitWork:
             if left is not None and (left := left - 1) == 0:
                 return
 
-    def _account(self, encoded: _Encoded, texts: Sequence[str], engine: _UnitEngine) -> None:
+    def _account(self, encoded: Encoded, texts: Sequence[str], engine: _UnitEngine) -> None:
         """Check, count and report a group."""
         documents, values, offsets = encoded
         keys = np.frombuffer(b"".join([document.key for document in documents]), dtype=np.uint8)
@@ -301,23 +246,6 @@ class _UnitWork:
             fix="run the command again with --engine huggingface --fresh, and report the document",
         )
 
-    def _batches(self, groups: Iterable[_Encoded]) -> Iterator[pa.RecordBatch]:
-        """Record batches: each ends with the document that brings it to `_BATCH_IDS` ids, wherever
-        groups end."""
-        waiting: list[_Encoded] = []
-        n_ids = 0
-        for group in groups:
-            while n_ids + len(group.values) >= _BATCH_IDS:
-                cut = int(np.searchsorted(group.offsets, _BATCH_IDS - n_ids + group.offsets[0]))
-                head, group = _cut(group, cut)
-                yield _batch([*waiting, head], self._schema)
-                waiting, n_ids = [], 0
-            if group.documents:
-                waiting.append(group)
-                n_ids += len(group.values)
-        if waiting:
-            yield _batch(waiting, self._schema)
-
 
 def _group(documents: Iterator[Document]) -> list[Document]:
     """The next documents, up to the one that brings them to `_ENCODE_CHARACTERS`."""
@@ -329,79 +257,3 @@ def _group(documents: Iterator[Document]) -> list[Document]:
         if size >= _ENCODE_CHARACTERS:
             break
     return group
-
-
-def _cut(group: _Encoded, n_documents: int) -> tuple[_Encoded, _Encoded]:
-    documents, values, offsets = group
-    border = offsets[n_documents]
-    return (
-        _Encoded(documents[:n_documents], values[:border], offsets[: n_documents + 1]),
-        _Encoded(documents[n_documents:], values[border:], offsets[n_documents:] - border),
-    )
-
-
-def _batch(groups: Sequence[_Encoded], schema: pa.Schema) -> pa.RecordBatch:
-    documents = list(itertools.chain.from_iterable(group.documents for group in groups))
-    values = np.concatenate([group.values for group in groups])
-    offsets = np.zeros(len(documents) + 1, dtype=np.int64)
-    np.cumsum(np.concatenate([np.diff(group.offsets) for group in groups]), out=offsets[1:])
-    count = len(documents)
-    ids = pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(values)])
-    columns = [
-        _fixed(pa.binary(16), count, b"".join([document.key for document in documents])),
-        _strings([document.source for document in documents]),
-        _fixed(pa.int64(), count, _int64([document.position for document in documents])),
-        _strings([document.domain for document in documents]),
-        _fixed(pa.int64(), count, _int64([document.n_bytes for document in documents])),
-        pa.Array.from_buffers(
-            schema.field("ids").type, count, [None, pa.py_buffer(offsets)], children=[ids]
-        ),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _int64(values: list[int]) -> NDArray[np.int64]:
-    return np.array(values, dtype=np.int64)
-
-
-def _fixed(kind: pa.DataType, count: int, values: Any) -> pa.Array:
-    return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(values)])
-
-
-def _strings(values: list[str]) -> pa.Array:
-    encoded = [value.encode("utf-8") for value in values]
-    offsets = np.zeros(len(encoded) + 1, dtype=np.int32)
-    np.cumsum([len(value) for value in encoded], out=offsets[1:])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
-
-
-def _rejected_line(item: Rejected) -> bytes:
-    record = {
-        "source": item.source,
-        "position": item.position,
-        "line": item.line,
-        "reason": item.reason,
-        "detail": item.detail,
-    }
-    return (json.dumps(record, ensure_ascii=True) + "\n").encode()
-
-
-class _PartsClock:
-    """Microseconds spent in each part of the work, for the progress bar: what binds."""
-
-    def __init__(self) -> None:
-        self._microseconds: dict[str, int] = {}
-        self._last = time.perf_counter_ns()
-
-    def end(self, part: str) -> None:
-        """What was done since the last call was `part`."""
-        now = time.perf_counter_ns()
-        name = f"{part}_us"
-        self._microseconds[name] = self._microseconds.get(name, 0) + (now - self._last) // 1000
-        self._last = now
-
-    def take(self) -> dict[str, int]:
-        """What came together since the last call of this."""
-        taken, self._microseconds = self._microseconds, {}
-        return taken
