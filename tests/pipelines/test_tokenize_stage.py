@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 import dsv3data.encoding.choose as choose
+import dsv3data_pipelines.tokenize.batches as batches
 import dsv3data_pipelines.tokenize.unit as unit
 from dsv3data.contracts.errors import BadConfig, BadInput, IntegrityError, TooManyRejected
 from dsv3data.contracts.keys import add_digests, document_key, keys_digest, keys_to_words
@@ -244,7 +245,7 @@ def test_a_unit_starts_a_new_shard_at_the_size_limit(
     tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unit, "_ENCODE_CHARACTERS", 4096)
-    monkeypatch.setattr(unit, "_BATCH_IDS", 500)
+    monkeypatch.setattr(batches, "_BATCH_IDS", 500)
     config = TokenizeConfig(unit_bytes=1 << 30, shard_bytes=20_000)
     out = tokenize_tiny(tiny_corpus, tiny_tokenizer, tmp_path / "out", config=config)
     shards = read_manifest(out).shards()
@@ -452,7 +453,7 @@ def test_rejections_behind_the_last_document_of_a_trial_are_left_out(
 def test_record_batches_do_not_depend_on_what_is_encoded_at_once(
     tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unit, "_BATCH_IDS", 2_000)
+    monkeypatch.setattr(batches, "_BATCH_IDS", 2_000)
     sets = []
     for characters in (1, 5_000, 1 << 20):
         monkeypatch.setattr(unit, "_ENCODE_CHARACTERS", characters)
