@@ -50,6 +50,11 @@ class Output:
         # No markup: paths and names of the user may hold brackets.
         render(Console(highlight=False, emoji=False, markup=False))
 
+    def heading(self, text: str) -> None:
+        """A line above the phases that follow; the last one before it ends."""
+        self.close()
+        self.sink.note(text)
+
     def close(self) -> None:
         """End the last phase."""
         if isinstance(self.sink, _PhaseSink):

@@ -83,7 +83,8 @@ def row_page(title: str, views: Iterable[RowView]) -> str:
 
 
 def _heading(view: RowView) -> str:
-    return f"Row {view.row:,} · {view.domain} · {view.size}"
+    place = f"{view.shard}, row {view.row_in_shard:,}"
+    return f"Row {view.row:,} · {place} · {view.domain} · {view.size}"
 
 
 def _row(view: RowView) -> str:

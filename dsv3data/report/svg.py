@@ -51,9 +51,14 @@ def line_chart(
     points = [point for values in drawn.values() for point in values]
     x_values = [x for x, _ in points]
     x_ticks = _log_ticks(x_values) if log else _ticks(x_values)
+    x_stop = x_ticks[-1]
+    if not log and max(x_values, default=x_ticks[0]) > x_ticks[1]:
+        # The frame ends with the lines: up to the next round number up to half of it would be empty.
+        x_stop = max(x_values)
+        x_ticks = [tick for tick in x_ticks if tick <= x_stop]
     y_ticks = _ticks([y for _, y in points])
     right = _WIDTH - (_NAMES_WIDTH if len(series) >= _MANY else _RIGHT)
-    x = _Scale(x_ticks[0], x_ticks[-1], _LEFT, right, log=log)
+    x = _Scale(x_ticks[0], x_stop, _LEFT, right, log=log)
     y = _Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
     parts = [_grid(x_ticks, y_ticks, x, y, right)]
     if smoothed:

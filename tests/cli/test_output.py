@@ -88,6 +88,16 @@ def test_lines_come_every_few_seconds_and_at_the_end(
     ]
 
 
+def test_a_heading_comes_after_the_phase_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(json_mode=False, quiet=False)
+    output.sink.phase("collect documents")
+    output.heading("[2/6] train")
+    output.sink.phase("count")
+    output.close()
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["collect documents: 0:00", "[2/6] train", "count: 0:00"]
+
+
 def test_the_part_that_binds_is_named(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     sink = LineSink()
     sink.phase("tokenize", total=100, unit="B")

@@ -71,7 +71,7 @@ def test_documents_cannot_become_markup() -> None:
 def test_the_page_says_what_a_row_is() -> None:
     text = parsed(row_page("Rows", [view("some text", "a.jsonl")])).text
     for words in (
-        "Row 3 · web · 13 of 16 ids · 1 piece",
+        "Row 3 · s, row 3 · web · 13 of 16 ids · 1 piece",
         "a.jsonl at 7 · piece 2 of 2 · FIM (PSM) · tokens 5 to 14 · 13 ids",
         "prefix some text",
         "suffix some text",

@@ -84,6 +84,15 @@ def test_points_that_are_not_finite_are_left_out() -> None:
 NAMES = st.text("ab<&'\"é ", max_size=4)
 
 
+def test_lines_fill_their_frame() -> None:
+    svg = chart(loss=[(1, 9.0), (1034, 5.0)])
+    start, end = (float(point.split(",")[0]) for point in lines(svg)[0].split())
+    assert (start, end) == (pytest.approx(72, abs=1), 704)
+    words = [element.text for element in drawn(svg) if element.tag == "text"]
+    assert "1,000" in words
+    assert "1,500" not in words
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.dictionaries(NAMES, st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5), max_size=4))
 def test_any_series(series: dict[str, list[tuple[float, float]]]) -> None:

@@ -44,7 +44,14 @@ def demo(
     from dsv3data_pipelines.demo import DemoConfig, run_demo
 
     config = DemoConfig(seed=seed) if steps is None else DemoConfig(seed=seed, steps=steps)
-    summary = run_demo(out, config=config, workers=workers, fresh=fresh, sink=output.sink)
+    summary = run_demo(
+        out,
+        config=config,
+        workers=workers,
+        fresh=fresh,
+        sink=output.sink,
+        heading=output.heading,
+    )
     output.result(summary, lambda console: _render(console, summary))
 
 

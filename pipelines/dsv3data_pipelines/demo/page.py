@@ -36,7 +36,7 @@ def demo_page(summary: Mapping[str, Any]) -> str:
 def _loss(train: Mapping[str, Any]) -> str:
     curves = {
         "next token": _smooth(train["step"], train["losses"]),
-        "token after next (MTP)": _smooth(train["step"], train["mtp_losses"]),
+        "token after next": _smooth(train["step"], train["mtp_losses"]),
     }
     loss = line_chart(curves, x_label="step", y_label="loss, nats per token")
     bits = {"next token": _smooth(train["step"], train["bits_per_byte_curve"])}

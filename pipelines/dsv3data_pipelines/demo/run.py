@@ -7,6 +7,7 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,18 +41,27 @@ class DemoConfig:
 
 
 def run_demo(
-    out: Path, *, config: DemoConfig, workers: int, sink: Sink, fresh: bool = False
+    out: Path,
+    *,
+    config: DemoConfig,
+    workers: int,
+    sink: Sink,
+    heading: Callable[[str], None],
+    fresh: bool = False,
 ) -> dict[str, Any]:
-    """Run or continue the demo in `out`; the summary (also in OUT/summary.json and demo.html)."""
+    """Run or continue the demo in `out`; the summary (also in OUT/summary.json and demo.html).
+
+    `heading` is told each step of the way, between the phases that `sink` hears of.
+    """
     started = time.monotonic()
     if fresh and out.exists():
         sink.note(f"old output moved to {set_aside(out)}")
     make_folder(out)
     commands = _commands(out, config, workers)
-    sink.note("[1/6] documents of this machine")
+    heading("[1/6] documents of this machine")
     sink.phase("collect documents")
     build_documents(out / "documents", seed=config.seed)
-    sink.note(f"[2/6] {commands[0]}")
+    heading(f"[2/6] {commands[0]}")
     tokenizer = train_tokenizer(
         [out / "documents"],
         out=out / "tokenizer",
@@ -59,7 +69,7 @@ def run_demo(
         workers=workers,
         sink=sink,
     )
-    sink.note(f"[3/6] {commands[1]}")
+    heading(f"[3/6] {commands[1]}")
     tokens = tokenize(
         [out / "documents"],
         tokenizer=out / "tokenizer",
@@ -68,7 +78,7 @@ def run_demo(
         workers=workers,
         sink=sink,
     )
-    sink.note(f"[4/6] {commands[2]}")
+    heading(f"[4/6] {commands[2]}")
     packed = pack(
         out / "tokens",
         out=out / "packed",
@@ -76,9 +86,9 @@ def run_demo(
         workers=workers,
         sink=sink,
     )
-    sink.note(f"[5/6] {commands[3]}")
+    heading(f"[5/6] {commands[3]}")
     verify(out / "packed", sink=sink)
-    sink.note(f"[6/6] {commands[5]}")
+    heading(f"[6/6] {commands[5]}")
     train = _train(out, config, sink)
     summary = {
         **_data_summary(tokenizer, tokens, packed, config),
