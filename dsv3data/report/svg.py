@@ -53,7 +53,7 @@ def line_chart(
     x_ticks = _log_ticks(x_values) if log else _ticks(x_values)
     x_stop = x_ticks[-1]
     if not log and max(x_values, default=x_ticks[0]) > x_ticks[1]:
-        # The frame ends with the lines: up to the next round number up to half of it would be empty.
+        # The frame ends with the lines: up to a round number half of it might be empty.
         x_stop = max(x_values)
         x_ticks = [tick for tick in x_ticks if tick <= x_stop]
     y_ticks = _ticks([y for _, y in points])
