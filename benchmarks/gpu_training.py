@@ -1,6 +1,6 @@
 """What training does on a Hopper GPU: the gate of FP8, speed, memory, attention, checkpoints, rows.
 
-    python benchmarks/gpu_training.py SECTION --out FOLDER [--rows PACKED] [--seconds S] [--smoke]
+    python benchmarks/gpu_training.py SECTION --out FOLDER [--rows PACKED] [--smoke]
 
 Sections: gate, model, attention, optimizer, checkpoint, loader. `--smoke` runs tiny sizes on a CPU,
 to see that the script itself works; its figures mean nothing. scripts/gpu.sh runs all.

@@ -165,7 +165,12 @@ def checks(machine: Machine) -> Iterator[Row]:
     from kernel_checks import checks_apart
 
     device, seeds, at_once = ("cpu", [0], 2) if machine.smoke else ("cuda", [0, 1], 16)
-    yield from checks_apart(device, seeds, at_once=at_once, limit_s=0.7 * machine.seconds)
+    failed, limit_s = 0, 0.7 * machine.seconds_left
+    for record in checks_apart(device, seeds, at_once=at_once, limit_s=limit_s):
+        failed += not record["passed"]
+        yield record
+    if failed:
+        raise SystemExit(f"{failed} checks failed")
 
 
 SECTIONS = {"checks": checks, "dense": dense, "grouped": grouped, "quantise": quantise}

@@ -18,6 +18,7 @@ Row = dict[str, Any]
 Table = list[tuple[str, ...]]
 RESULTS = "results.jsonl"
 UNMEASURED = "unmeasured"
+NO_GPU = "none: smoke"
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
@@ -36,7 +37,12 @@ def read_results(folder: Path) -> dict[str, dict[str, Any]]:
 def tables(folder: Path) -> str:
     """Markdown: the goals, then a table for each section that is there."""
     sections = read_results(folder)
-    parts = [goals({name: section["rows"] for name, section in sections.items()})]
+    measured = {
+        name: section["rows"]
+        for name, section in sections.items()
+        if section["machine"]["gpu"] != NO_GPU
+    }
+    parts = [goals(measured)]
     for name, section in sections.items():
         about = section["machine"]
         versions = ", ".join(f"{key} {value}" for key, value in about["versions"].items())

@@ -23,8 +23,9 @@
 #   OUT=folder      results.jsonl, tables.md, summary.txt, log.txt, gemm-choices.json
 #   ROWS=folder     a packed set for `gate` and `loader`, made on any machine, 22 MB:
 #                     make demo
-#                     .venv/bin/dsv3data pack runs/demo/tokens --context 4096 --out runs/gpu-rows
-#   SECTIONS="…"    these alone, in this order
+#                     .venv/bin/dsv3data pack runs/demo/tokens --context 4096 --fim-rate 0.1 \
+#                         --out runs/gpu-rows
+#   SECTIONS="…"    these alone, in this order; what OUT has of others stays
 #   LIMIT=seconds   in all
 #   SMOKE=1         tiny sizes on a CPU, in Triton's interpreter: does the script work?
 #   PYTHON=…        needs torch ≥ 2.11, Triton ≥ 3.6, numpy, pyarrow; `gate` and `checkpoint` also
@@ -41,7 +42,7 @@ fi
 deadline=$(($(date +%s) + slower * ${LIMIT:-570}))
 PYTHONPATH="$PWD:$PWD/tests/helpers${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONPATH
-mkdir -p "$out" && : >"$out/log.txt" && : >"$out/summary.txt" && rm -f "$out/results.jsonl" || exit 1
+mkdir -p "$out" && : >"$out/summary.txt" && { nvidia-smi || true; } >"$out/log.txt" 2>&1 || exit 1
 
 say() { echo "$*" | tee -a "$out/summary.txt"; }
 
@@ -57,6 +58,8 @@ run() {
         say "$name: no time left"
         return
     fi
+    UNTIL=$((started + limit - 5)) # when a section should be done, five seconds before it is ended
+    export UNTIL
     echo "== $name" >>"$out/log.txt"
     timeout -k 5 "$limit" "$@" >>"$out/log.txt" 2>&1
     code=$?
@@ -65,10 +68,9 @@ run() {
     "$python" benchmarks/kernels_table.py "$out" >"$out/tables.md" 2>>"$out/log.txt" || failed=1
 }
 
-# measure SECONDS SECTION SCRIPT: it is told to be done five seconds before it is ended.
+# measure SECONDS SECTION SCRIPT
 measure() {
-    run "$1" "$2" "$python" "benchmarks/$3" "$2" --out "$out" --rows "$rows" \
-        --seconds $((slower * $1 - 5)) $smoke
+    run "$1" "$2" "$python" "benchmarks/$3" "$2" --out "$out" --rows "$rows" $smoke
 }
 
 for section in $sections; do
@@ -97,4 +99,5 @@ for section in $sections; do
         ;;
     esac
 done
+cat "$out/tables.md" 2>/dev/null
 exit $failed

@@ -236,8 +236,8 @@ def check_grouped(draw: Draw) -> None:
 
 
 def check_large(draw: Draw) -> None:
-    """So large that every program of a GEMM takes several tiles, one after the other."""
-    m, n, k = (8 * draw.largest + draw.size(100) for _ in range(3))
+    """So large on a GPU that every program of a GEMM takes several tiles, one after the other."""
+    m, n, k = (draw.largest**2 // 40 + draw.size(100) for _ in range(3))
     x, grad = draw.normal(m, k), draw.normal(m, n)
     experts = 3
     segments = segments_of(draw.integers(experts, m, 1), experts)

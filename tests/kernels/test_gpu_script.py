@@ -33,7 +33,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def machine(out: Path, rows: Path) -> Any:
     import gpu
 
-    return gpu.Machine(smoke=True, out=out, rows=rows, seconds=60.0, started=time.monotonic())
+    return gpu.Machine(smoke=True, out=out, rows=rows, until=time.time() + 3600)
 
 
 @pytest.mark.usefixtures("benchmarks")
@@ -120,7 +120,7 @@ def test_a_tile_that_failed_a_check_is_left_out(
     import gpu
 
     monkeypatch.setattr(launch, "TILES", launch.TILES)
-    faulty = launch.TILES[-1].name
+    faulty = launch.TILES[1].name
     checks = [
         {"check": "check_large", "tile": None, "passed": False},
         {"check": "check_large", "tile": launch.TILES[0].name, "passed": True},
@@ -133,6 +133,19 @@ def test_a_tile_that_failed_a_check_is_left_out(
     gpu.drop_faulty_tiles(tmp_path)
     assert len(launch.TILES) == 5
     assert faulty not in [tile.name for tile in launch.TILES]
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_after_a_section_of_gemms_that_hung_no_warps_are_specialised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gpu
+
+    monkeypatch.setattr(launch, "TILES", launch.TILES)
+    line = json.dumps({"section": "dense", "machine": {}})
+    (tmp_path / "results.jsonl").write_text(line + "\n")
+    gpu.drop_faulty_tiles(tmp_path)
+    assert [tile.specialised for tile in launch.TILES] == [False] * 5
 
 
 def test_a_check_that_hangs_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
