@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class ControlTextCounter:
-    """Says whether a document contains the text of any control token.
+    """Counts documents that contain the text of any control token.
 
-    A search for one character decides for nearly all documents, ten times as fast as one for a
-    text: every control token of DeepSeek-V3 but one holds the fullwidth bar U+FF5C.
+    One search for each rare mark in all of them decides for nearly all: every control token of
+    DeepSeek-V3 but one holds the fullwidth bar U+FF5C.
     """
 
     def __init__(self, control_texts: Iterable[str]) -> None:
         self._by_mark: dict[str, list[str]] = {}
         for text in control_texts:
-            self._by_mark.setdefault(_rarest(text), []).append(text)
+            self._by_mark.setdefault(_rarest_part(text), []).append(text)
 
-    def found_in(self, document: str) -> bool:
-        """Whether the document holds the text of a control token."""
-        for mark, texts in self._by_mark.items():
-            if mark in document and any(text in document for text in texts):
-                return True
-        return False
+    def count(self, documents: Sequence[str]) -> int:
+        """How many of the documents hold the text of a control token."""
+        together = "".join(documents)
+        marked = {mark: texts for mark, texts in self._by_mark.items() if mark in together}
+        return sum(_holds_any(document, marked) for document in documents) if marked else 0
 
 
-def _rarest(text: str) -> str:
-    """The character of the text that documents hold least often: one beyond ASCII, or a sign."""
-    return min(text, key=lambda character: (character.isascii(), character.isalnum()))
+def _holds_any(document: str, by_mark: Mapping[str, Sequence[str]]) -> bool:
+    return any(
+        mark in document and any(text in document for text in texts)
+        for mark, texts in by_mark.items()
+    )
+
+
+def _rarest_part(text: str) -> str:
+    """Its first character beyond ASCII; all of it if there is none."""
+    return next((character for character in text if not character.isascii()), text)

@@ -80,11 +80,12 @@ def test_every_control_text_is_encoded_as_text(
 
 def test_control_texts_are_counted() -> None:
     texts = [*special_tokens.IN_VOCABULARY, *special_tokens.ADDED]
-    counter = ControlTextCounter(texts)
-    assert all(counter.found_in(f"x{text}y") for text in texts)
-    for text in ("", "plain", "<｜", "<|", "<｜User|>", "<|User|>", "<|EOT>", "<｜fim▁middle｜>"):
-        assert not counter.found_in(text)
-    assert all(not counter.found_in(text[:-1]) for text in texts)
+    count = ControlTextCounter(texts).count
+    assert all(count([f"x{text}y"]) == 1 for text in texts)
+    harmless = ["", "plain", "<｜", "<|", "<｜User|>", "<|User|>", "<|EOT>", "<｜fim▁middle｜>"]
+    assert count([]) == count(harmless) == count([text[:-1] for text in texts]) == 0
+    assert count([*harmless, *texts, texts[0] * 2]) == len(texts) + 1
+    assert count([texts[0][:4], texts[0][4:]]) == 0  # no text stands across two documents
 
 
 def test_transformers_loads_the_folder_and_round_trips(

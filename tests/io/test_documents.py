@@ -25,7 +25,7 @@ from dsv3data.io.sources import (
     plan_units,
     read_unit,
 )
-from dsv3data.io.sources.documents import document_from_fields
+from dsv3data.io.sources.documents import DocumentMaker
 
 
 def read(path: Path, **options: Any) -> list[Document | Rejected]:
@@ -115,7 +115,7 @@ def test_the_fast_reading_of_a_line_equals_the_slow_one(
     slow = jsonl.read_slow(line, 0, "x", options)
     event("slow only" if fast is None else "both")
     if fast is not None:
-        assert document_from_fields(fast, source="x", position=0, options=options) == slow
+        assert DocumentMaker("x", options).make(fast, 0) == slow
 
 
 def test_lines_and_positions_of_rejections(tmp_path: Path) -> None:

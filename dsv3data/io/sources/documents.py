@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any, Literal, NamedTuple
@@ -91,37 +91,69 @@ class Rejected(NamedTuple):
     line: int | None = None
 
 
-def document_from_fields(
-    fields: Mapping[str, Any], *, source: str, position: int, options: ReadOptions
-) -> Document | Rejected:
-    """Apply the rules to one record of named fields."""
-    if options.text_key not in fields:
-        detail = f"no field {options.text_key!r}; fields: {', '.join(map(str, list(fields)[:8]))}"
-        return Rejected(source, position, "no-text-field", detail)
-    text = fields[options.text_key]
-    if not isinstance(text, str):
-        detail = f"field {options.text_key!r} is {type(text).__name__}, not a string"
-        return Rejected(source, position, "text-not-string", detail)
-    n_bytes = utf8_length(text)
-    replaced = n_bytes < 0
-    if replaced:
-        if options.on_bad_utf8 == "reject":
-            detail = f"at character {len(_SURROGATE.split(text, 1)[0])}"
-            return Rejected(source, position, "lone-surrogate", detail)
-        text = _SURROGATE.sub("\ufffd", text)
+class DocumentMaker:
+    """Applies the rules to the records of one source."""
+
+    def __init__(self, source: str, options: ReadOptions) -> None:
+        self._source = source
+        self._options = options
+        self._matching = _first_match(options.domains, source)
+
+    def make(self, fields: Mapping[str, Any], position: int) -> Document | Rejected:
+        """One record of named fields, as a document or a rejection."""
+        source, options = self._source, self._options
+        text = fields.get(options.text_key)
+        if not isinstance(text, str):
+            return self._without_text(fields, position)
         n_bytes = utf8_length(text)
-    if n_bytes > options.max_document_bytes:
-        return Rejected(source, position, "too-large", f"{n_bytes:,} bytes")
-    if not text:
-        return Rejected(source, position, EMPTY, "the text is empty")
-    key = _key(fields, source, position, options)
-    if isinstance(key, Rejected):
-        return key
-    domain = _domain(fields, source, options)
-    if not _is_domain(domain):
-        detail = f"{domain[:80]!r}: letters, digits, dot, dash, low line, at most 64"
-        return Rejected(source, position, "domain-name", detail)
-    return Document(key, source, position, domain, text, n_bytes, replaced)
+        replaced = n_bytes < 0
+        if replaced:
+            if options.on_bad_utf8 == "reject":
+                detail = f"at character {len(_SURROGATE.split(text, 1)[0])}"
+                return Rejected(source, position, "lone-surrogate", detail)
+            text = _SURROGATE.sub("\ufffd", text)
+            n_bytes = utf8_length(text)
+        if n_bytes > options.max_document_bytes:
+            return Rejected(source, position, "too-large", f"{n_bytes:,} bytes")
+        if not text:
+            return Rejected(source, position, EMPTY, "the text is empty")
+        if options.id_key:
+            key = self._user_key(fields.get(options.id_key))
+            if key is None:
+                detail = f"field {options.id_key!r} must be a string or a whole number"
+                return Rejected(source, position, "no-id", detail)
+        else:
+            key = document_key(source, position)
+        domain = self._matching or self._named_domain(fields.get(options.domain_key))
+        if not _is_domain(domain):
+            detail = f"{domain[:80]!r}: letters, digits, dot, dash, low line, at most 64"
+            return Rejected(source, position, "domain-name", detail)
+        return Document(key, source, position, domain, text, n_bytes, replaced)
+
+    def _without_text(self, fields: Mapping[str, Any], position: int) -> Rejected:
+        name = self._options.text_key
+        if name not in fields:
+            detail = f"no field {name!r}; fields: {', '.join(map(str, list(fields)[:8]))}"
+            return Rejected(self._source, position, "no-text-field", detail)
+        detail = f"field {name!r} is {type(fields[name]).__name__}, not a string"
+        return Rejected(self._source, position, "text-not-string", detail)
+
+    @staticmethod
+    def _user_key(user_id: Any) -> bytes | None:
+        if isinstance(user_id, bool) or not isinstance(user_id, str | int) or user_id == "":
+            return None
+        return user_id_key(str(user_id))
+
+    def _named_domain(self, named: Any) -> str:
+        return named if isinstance(named, str) and named else self._options.default_domain
+
+
+def _first_match(domains: Sequence[str], source: str) -> str:
+    for pattern in domains:
+        name, _, glob = pattern.partition("=")
+        if fnmatch(source, glob):
+            return name
+    return ""
 
 
 def utf8_length(text: str) -> int:
@@ -135,34 +167,6 @@ def utf8_length(text: str) -> int:
         return len(text.encode("utf-8"))
     except UnicodeEncodeError:
         return -1
-
-
-def _key(
-    fields: Mapping[str, Any], source: str, position: int, options: ReadOptions
-) -> bytes | Rejected:
-    if not options.id_key:
-        return document_key(source, position)
-    user_id = fields.get(options.id_key)
-    if isinstance(user_id, bool) or not isinstance(user_id, str | int) or user_id == "":
-        detail = f"field {options.id_key!r} must be a string or a whole number"
-        return Rejected(source, position, "no-id", detail)
-    return user_id_key(str(user_id))
-
-
-def _domain(fields: Mapping[str, Any], source: str, options: ReadOptions) -> str:
-    if options.domains and (matching := _first_match(tuple(options.domains), source)):
-        return matching
-    named = fields.get(options.domain_key)
-    return named if isinstance(named, str) and named else options.default_domain
-
-
-@functools.lru_cache(maxsize=64)
-def _first_match(domains: tuple[str, ...], source: str) -> str:
-    for pattern in domains:
-        name, _, glob = pattern.partition("=")
-        if fnmatch(source, glob):
-            return name
-    return ""
 
 
 @functools.lru_cache(maxsize=1024)

@@ -17,9 +17,9 @@ import orjson
 
 from dsv3data.io.sources.documents import (
     Document,
+    DocumentMaker,
     ReadOptions,
     Rejected,
-    document_from_fields,
 )
 from dsv3data.io.sources.lines import iterate_lines
 from dsv3data.io.sources.raw import InputLog, RawBytes
@@ -30,6 +30,8 @@ from dsv3data.io.sources.units import Span
 # other fields. A longer line is a document over the limit, or as good as one.
 _ESCAPE_FACTOR = 3
 _OTHER_FIELDS_BYTES = 1 << 20
+# Characters from which on a text is taken out of a line before that is searched.
+_LONG = 512
 # Names that JSON can spell in two ways only: as they are, or with \u00XX for some characters.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.: -]+")
 
@@ -41,7 +43,7 @@ def read_jsonl(
     limit = options.max_document_bytes * _ESCAPE_FACTOR + _OTHER_FIELDS_BYTES
     chunks = decompressed(raw.chunks, span.file.compression)
     source, lines = span.file.name, iterate_lines(chunks, start=raw.offset, max_bytes=limit)
-    read_fast = FastReader(options).read
+    read_fast, make = FastReader(options).read, DocumentMaker(source, options).make
     for number, line in enumerate(lines, start=1):
         log.lines[-1] = number
         data = line.data
@@ -53,9 +55,7 @@ def read_jsonl(
             data = data.removeprefix(b"\xef\xbb\xbf")
         fields = read_fast(data)
         if fields is not None:
-            result = document_from_fields(
-                fields, source=source, position=line.offset, options=options
-            )
+            result = make(fields, line.offset)
         elif data.strip():
             result = read_slow(data, line.offset, source, options)
         else:
@@ -89,9 +89,12 @@ class FastReader:
             fields = orjson.loads(data)
         except orjson.JSONDecodeError:
             return None
-        if not isinstance(fields, dict) or not isinstance(fields.get(self._text_key), str):
+        if not isinstance(fields, dict):
             return None
-        searched = self._without_text(data, fields[self._text_key])
+        text = fields.get(self._text_key)
+        if not isinstance(text, str):
+            return None
+        searched = self._without_text(data, text) if len(text) > _LONG else data
         for name in self._quoted:
             if searched.count(name) > 1:
                 return None
@@ -137,7 +140,7 @@ def read_slow(data: bytes, offset: int, source: str, options: ReadOptions) -> Do
     if not isinstance(fields, dict):
         detail = f"a JSON {type(fields).__name__}, not an object"
         return Rejected(source, offset, "bad-json", detail)
-    result = document_from_fields(fields, source=source, position=offset, options=options)
+    result = DocumentMaker(source, options).make(fields, offset)
     if bad_bytes and isinstance(result, Document):
         return result._replace(replaced=True)
     return result

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from dsv3data.io.sources.documents import (
     Document,
+    DocumentMaker,
     ReadOptions,
     Rejected,
-    document_from_fields,
 )
 from dsv3data.io.sources.raw import InputLog, RawBytes
 from dsv3data.io.sources.streams import decompressed
@@ -39,7 +39,7 @@ def read_text(
         text, replaced = data.decode("utf-8", "replace"), True
     # The file's name is its id where ids are asked for: a text file has no other field.
     fields = {options.text_key: text, **({options.id_key: name} if options.id_key else {})}
-    result = document_from_fields(fields, source=name, position=0, options=options)
+    result = DocumentMaker(name, options).make(fields, 0)
     if replaced and isinstance(result, Document):
         result = result._replace(replaced=True)
     yield result

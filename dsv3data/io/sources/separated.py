@@ -8,14 +8,14 @@ unit.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dsv3data.contracts.errors import BadInput
 from dsv3data.io.sources.documents import (
     Document,
+    DocumentMaker,
     ReadOptions,
     Rejected,
-    document_from_fields,
 )
 from dsv3data.io.sources.lines import Line, iterate_lines
 from dsv3data.io.sources.raw import InputLog, RawBytes
@@ -39,6 +39,7 @@ def read_csv(
     """
     rows = _Rows(decompressed(raw.chunks, span.file.compression), options, log)
     header = _header(rows, span, options)
+    maker = DocumentMaker(span.file.name, options)
     position = 0
     while (row := rows.next()) is not None:
         line = rows.first_line
@@ -49,24 +50,25 @@ def read_csv(
             yield Rejected(span.file.name, position, "bad-csv", detail, line)
         else:
             fields = dict(zip(header, row, strict=True))
-            yield _document(fields, span.file.name, position, line, options)
+            bad = [name for name in _wanted(options) if not _is_text(fields.get(name, ""))]
+            if bad and options.on_bad_utf8 == "reject":
+                detail = f"field {bad[0]!r} holds bytes that are not UTF-8"
+                yield Rejected(span.file.name, position, "bad-utf8", detail, line)
+            else:
+                result = maker.make(_repaired(fields, bad), position)
+                if isinstance(result, Document):
+                    yield result._replace(replaced=bool(bad))
+                else:
+                    yield result._replace(line=line)
         position += 1
 
 
-def _document(
-    fields: dict[str, str], source: str, position: int, line: int, options: ReadOptions
-) -> Document | Rejected:
+def _repaired(fields: dict[str, str], bad: Sequence[str]) -> dict[str, str]:
     """Bytes that are not UTF-8 are lone surrogates here, which nothing else in a CSV file gives."""
-    bad = [name for name in _wanted(options) if not _is_text(fields.get(name, ""))]
-    if bad and options.on_bad_utf8 == "reject":
-        detail = f"field {bad[0]!r} holds bytes that are not UTF-8"
-        return Rejected(source, position, "bad-utf8", detail, line)
-    for name in bad:
-        fields[name] = fields[name].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    result = document_from_fields(fields, source=source, position=position, options=options)
-    if isinstance(result, Rejected):
-        return result._replace(line=line)
-    return result._replace(replaced=bool(bad))
+    return fields | {
+        name: fields[name].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        for name in bad
+    }
 
 
 def _is_text(text: str) -> bool:

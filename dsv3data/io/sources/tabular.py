@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from dsv3data.contracts.errors import BadInput
 from dsv3data.io.sources.documents import (
     Document,
+    DocumentMaker,
     ReadOptions,
     Rejected,
-    document_from_fields,
 )
 from dsv3data.io.sources.units import Span
 
@@ -71,36 +71,30 @@ def _rows(
     batches: Iterator[pa.RecordBatch], span: Span, options: ReadOptions
 ) -> Iterator[Document | Rejected]:
     position, source = span.first_row, span.file.name
+    maker = DocumentMaker(source, options)
     for batch in batches:
         columns = {name: _values(batch.column(name)) for name in batch.schema.names}
         for row in range(batch.num_rows):
             fields = {name: values[row] for name, values in columns.items()}
             bad = [name for name, value in fields.items() if isinstance(value, bytes)]
-            yield _document(fields, bad, source, position, options)
+            if not bad:
+                yield maker.make(fields, position)
+            elif options.on_bad_utf8 == "reject":
+                detail = f"column {bad[0]!r} holds bytes that are not UTF-8"
+                yield Rejected(source, position, "bad-utf8", detail)
+            else:
+                yield _repaired(fields, maker, position)
             position += 1
 
 
-def _document(
-    fields: dict[str, Any],
-    undecoded: Sequence[str],
-    source: str,
-    position: int,
-    options: ReadOptions,
-) -> Document | Rejected:
-    """Rows whose strings are not UTF-8 (Arrow does not check) follow the policy for bad UTF-8."""
-    if not undecoded:
-        return document_from_fields(fields, source=source, position=position, options=options)
-    if options.on_bad_utf8 == "reject":
-        detail = f"column {undecoded[0]!r} holds bytes that are not UTF-8"
-        return Rejected(source, position, "bad-utf8", detail)
+def _repaired(fields: dict[str, Any], maker: DocumentMaker, position: int) -> Document | Rejected:
+    """A row with strings that are not UTF-8; Arrow does not check."""
     repaired = {
         name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         for name, value in fields.items()
     }
-    result = document_from_fields(repaired, source=source, position=position, options=options)
-    if isinstance(result, Rejected):
-        return result
-    return result._replace(replaced=True)
+    result = maker.make(repaired, position)
+    return result._replace(replaced=True) if isinstance(result, Document) else result
 
 
 def _values(column: pa.Array) -> list[Any]:

@@ -23,7 +23,7 @@ from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.ledger import Ledger, UnitRecord
 from dsv3data.io.lock import SharedOutputLock
 from dsv3data.io.sources import Document, InputLog, ReadOptions, Rejected, Unit
-from dsv3data.io.sources.documents import document_from_fields
+from dsv3data.io.sources.documents import DocumentMaker
 from dsv3data.stages.output import open_output
 from dsv3data_pipelines.blocks.read_documents import KEY
 from dsv3data_pipelines.executors.steps import LogSink
@@ -204,12 +204,10 @@ class _Stream:
 
     def _item(self, given: Any, index: int) -> Document | Rejected:
         metadata = given.metadata
-        item = document_from_fields(
-            {"text": given.text, "id": given.id, "domain": metadata.get("domain")},
-            source=str(metadata.get("source") or metadata.get("file_path") or "stream"),
-            position=int(metadata.get("position", index)),
-            options=self._options,
-        )
+        source = str(metadata.get("source") or metadata.get("file_path") or "stream")
+        fields = {"text": given.text, "id": given.id, "domain": metadata.get("domain")}
+        position = int(metadata.get("position", index))
+        item = DocumentMaker(source, self._options).make(fields, position)
         key = metadata.get(KEY)
         if isinstance(item, Document) and key is not None:
             return item._replace(key=bytes.fromhex(key))

@@ -1,12 +1,12 @@
 """Encoded documents → record batches of a token shard.
 
-Ids come as one buffer for a group of documents, and reach the shard as Arrow buffers. (`pa.array`
-is avoided: it imports pandas where that is installed, which takes longer than to encode 50 MB.)
+Columns from the reader to the shard: a document costs no Python here but its place in them. Ids
+come as one buffer and stay one. (`pa.array` is avoided: it imports pandas where that is installed,
+which takes longer than to encode 50 MB.)
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,11 +21,57 @@ _BATCH_IDS = 4 << 20
 
 
 class Encoded(NamedTuple):
-    """Documents with their ids: those of document i are values[offsets[i] : offsets[i + 1]]."""
+    """N documents, one or more, as columns; the ids of all stand one after the other.
 
-    documents: list[Document]
-    values: NDArray[np.int32]
-    offsets: NDArray[np.int64]
+    Attributes:
+        keys: uint64 [N, 2].
+        positions, n_bytes: int64 [N].
+        n_tokens: ids of each document, int64 [N].
+        ids: int32 [sum of n_tokens].
+    """
+
+    keys: NDArray[np.uint64]
+    sources: Sequence[str]
+    positions: NDArray[np.int64]
+    domains: Sequence[str]
+    n_bytes: NDArray[np.int64]
+    n_tokens: NDArray[np.int64]
+    ids: NDArray[np.int32]
+
+    @classmethod
+    def of(
+        cls, documents: Sequence[Document], ids: NDArray[np.int32], offsets: NDArray[np.int64]
+    ) -> Encoded:
+        """Documents with what an engine gave for their texts."""
+        keys, sources, positions, domains, _, n_bytes, _ = zip(*documents, strict=True)
+        return cls(
+            keys=np.frombuffer(b"".join(keys), dtype="<u8").reshape(-1, 2),
+            sources=sources,
+            positions=np.array(positions, dtype=np.int64),
+            domains=domains,
+            n_bytes=np.array(n_bytes, dtype=np.int64),
+            n_tokens=np.diff(offsets),
+            ids=ids,
+        )
+
+    def cut(self, n_documents: int) -> tuple[Encoded, Encoded]:
+        """The first documents, and the others."""
+        border = int(self.n_tokens[:n_documents].sum())
+        return (
+            self._part(slice(n_documents), slice(border)),
+            self._part(slice(n_documents, None), slice(border, None)),
+        )
+
+    def _part(self, rows: slice, ids: slice) -> Encoded:
+        return Encoded(
+            keys=self.keys[rows],
+            sources=self.sources[rows],
+            positions=self.positions[rows],
+            domains=self.domains[rows],
+            n_bytes=self.n_bytes[rows],
+            n_tokens=self.n_tokens[rows],
+            ids=self.ids[ids],
+        )
 
 
 def record_batches(groups: Iterable[Encoded], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -34,58 +80,46 @@ def record_batches(groups: Iterable[Encoded], schema: pa.Schema) -> Iterator[pa.
     waiting: list[Encoded] = []
     n_ids = 0
     for group in groups:
-        while n_ids + len(group.values) >= _BATCH_IDS:
-            cut = int(np.searchsorted(group.offsets, _BATCH_IDS - n_ids + group.offsets[0]))
-            head, group = _cut(group, cut)
+        while n_ids + len(group.ids) >= _BATCH_IDS:
+            ends = np.cumsum(group.n_tokens)
+            head, group = group.cut(int(np.searchsorted(ends, _BATCH_IDS - n_ids)) + 1)
             yield _batch([*waiting, head], schema)
             waiting, n_ids = [], 0
-        if group.documents:
+        if len(group.n_tokens):
             waiting.append(group)
-            n_ids += len(group.values)
+            n_ids += len(group.ids)
     if waiting:
         yield _batch(waiting, schema)
 
 
-def _cut(group: Encoded, n_documents: int) -> tuple[Encoded, Encoded]:
-    documents, values, offsets = group
-    border = offsets[n_documents]
-    return (
-        Encoded(documents[:n_documents], values[:border], offsets[: n_documents + 1]),
-        Encoded(documents[n_documents:], values[border:], offsets[n_documents:] - border),
-    )
-
-
 def _batch(groups: Sequence[Encoded], schema: pa.Schema) -> pa.RecordBatch:
-    documents = list(itertools.chain.from_iterable(group.documents for group in groups))
-    values = np.concatenate([group.values for group in groups])
-    offsets = np.zeros(len(documents) + 1, dtype=np.int64)
-    np.cumsum(np.concatenate([np.diff(group.offsets) for group in groups]), out=offsets[1:])
-    count = len(documents)
-    ids = pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(values)])
+    keys, sources, positions, domains, n_bytes, n_tokens, ids = zip(*groups, strict=True)
+    ends = np.cumsum(np.concatenate([[0], *n_tokens]), dtype=np.int64)
+    values = np.concatenate(ids)
+    count = len(ends) - 1
+    lists = [_fixed(pa.int32(), len(values), values)]
     columns = [
-        _fixed(pa.binary(16), count, b"".join([document.key for document in documents])),
-        _strings([document.source for document in documents]),
-        _fixed(pa.int64(), count, _int64([document.position for document in documents])),
-        _strings([document.domain for document in documents]),
-        _fixed(pa.int64(), count, _int64([document.n_bytes for document in documents])),
+        _fixed(pa.binary(16), count, np.concatenate(keys)),
+        _strings([source for group in sources for source in group]),
+        _fixed(pa.int64(), count, np.concatenate(positions)),
+        _strings([domain for group in domains for domain in group]),
+        _fixed(pa.int64(), count, np.concatenate(n_bytes)),
         pa.Array.from_buffers(
-            schema.field("ids").type, count, [None, pa.py_buffer(offsets)], children=[ids]
+            schema.field("ids").type, count, [None, pa.py_buffer(ends)], children=lists
         ),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _int64(values: list[int]) -> NDArray[np.int64]:
-    return np.array(values, dtype=np.int64)
-
-
-def _fixed(kind: pa.DataType, count: int, values: Any) -> pa.Array:
+def _fixed(kind: pa.DataType, count: int, values: NDArray[Any]) -> pa.Array:
     return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(values)])
 
 
-def _strings(values: list[str]) -> pa.Array:
-    encoded = [value.encode("utf-8") for value in values]
-    offsets = np.zeros(len(encoded) + 1, dtype=np.int32)
-    np.cumsum([len(value) for value in encoded], out=offsets[1:])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
+def _strings(values: Sequence[str]) -> pa.Array:
+    """Few of them differ."""
+    encoded = {value: value.encode("utf-8") for value in set(values)}
+    data = [encoded[value] for value in values]
+    offsets = np.zeros(len(data) + 1, dtype=np.int32)
+    np.cumsum([len(value) for value in data], out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(data))]
+    return pa.Array.from_buffers(pa.string(), len(data), buffers)

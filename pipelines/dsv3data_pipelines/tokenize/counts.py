@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from dsv3data.io.sources.documents import EMPTY
+from dsv3data_pipelines.tokenize.batches import Encoded
 
 
 class UnitCounts:
@@ -18,12 +21,15 @@ class UnitCounts:
         self.control_text = 0
         self.keys_digest = f"{0:032x}"
 
-    def add(self, domain: str, n_tokens: int, n_bytes: int) -> None:
-        """One document."""
-        sums = self.domains.setdefault(domain, [0, 0, 0])
-        sums[0] += 1
-        sums[1] += n_tokens
-        sums[2] += n_bytes
+    def add(self, documents: Encoded) -> None:
+        """Documents of one or more domains."""
+        domains = np.array(documents.domains)
+        for domain in set(documents.domains):
+            here = domains == domain
+            sums = self.domains.setdefault(domain, [0, 0, 0])
+            sums[0] += int(here.sum())
+            sums[1] += int(documents.n_tokens[here].sum())
+            sums[2] += int(documents.n_bytes[here].sum())
 
     def tree(self) -> dict[str, Any]:
         """Plain values, as the ledger and the manifest hold them."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsv3data.contracts.errors import IntegrityError
-from dsv3data.contracts.keys import keys_digest, keys_to_words
+from dsv3data.contracts.keys import keys_digest
 from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import token_schema
@@ -182,13 +182,16 @@ class _UnitWork:
         """The unit's documents, encoded in groups; rejections go to their file on the way."""
         documents = self._documents(rejected)
         while group := _group(documents):
-            self._clock.end("read")
             texts = [document.text for document in group]
+            self._counts.control_text += self._loaded.control_text.count(texts)
+            self._clock.end("read")
             engine = self._engine_for(texts)
             self._clock.end("load")
-            encoded = Encoded(group, *engine.chosen.encoder.encode(texts))
+            ids, offsets = engine.chosen.encoder.encode(texts)
             self._clock.end("encode")
-            self._account(encoded, texts, engine)
+            encoded = Encoded.of(group, ids, offsets)
+            self._check(encoded, texts, engine)
+            self._account(encoded)
             yield encoded
 
     def _engine_for(self, texts: Sequence[str]) -> _UnitEngine:
@@ -199,7 +202,6 @@ class _UnitWork:
         return self._engine
 
     def _documents(self, rejected: BinaryIO) -> Iterator[Document]:
-        found_in = self._loaded.control_text.found_in
         items = self._task.items(self._log)
         left = self._task.limit
         for item in items if left is None or left > 0 else ():
@@ -208,39 +210,40 @@ class _UnitWork:
                 rejected.write(rejected_line(item))
                 continue
             self._counts.replaced += item.replaced
-            self._counts.control_text += found_in(item.text)
             yield item
             if left is not None and (left := left - 1) == 0:
                 return
 
-    def _account(self, encoded: Encoded, texts: Sequence[str], engine: _UnitEngine) -> None:
-        """Check, count and report a group."""
-        documents, values, offsets = encoded
-        keys = np.frombuffer(b"".join([document.key for document in documents]), dtype=np.uint8)
-        words = keys_to_words(keys.reshape(-1, 16))
-        self._words.append(words)
-        if not engine.chosen.is_oracle:
-            mismatch = engine.check.mismatch(words, texts, (values, offsets))
-            self._clock.end("check")
-            if mismatch is not None:
-                raise self._wrong_ids(engine, documents[mismatch.document], mismatch)
-        for document, n_tokens in zip(documents, np.diff(offsets).tolist(), strict=True):
-            self._counts.add(document.domain, n_tokens, document.n_bytes)
+    def _check(self, encoded: Encoded, texts: Sequence[str], engine: _UnitEngine) -> None:
+        if engine.chosen.is_oracle:
+            return
+        offsets = np.concatenate([[0], np.cumsum(encoded.n_tokens)])
+        mismatch = engine.check.mismatch(encoded.keys, texts, (encoded.ids, offsets))
+        self._clock.end("check")
+        if mismatch is not None:
+            raise self._wrong_ids(engine, encoded, mismatch)
+
+    def _account(self, encoded: Encoded) -> None:
+        """Count and report a group."""
+        self._words.append(encoded.keys)
+        self._counts.add(encoded)
         self._sink.advance(
             self._log.n_bytes - self._reported,
-            tokens=len(values),
-            documents=len(documents),
+            tokens=len(encoded.ids),
+            documents=len(encoded.n_tokens),
             **self._clock.take(),
         )
         self._reported = self._log.n_bytes
 
     def _wrong_ids(
-        self, engine: _UnitEngine, document: Document, mismatch: Mismatch
+        self, engine: _UnitEngine, encoded: Encoded, mismatch: Mismatch
     ) -> IntegrityError:
         described = mismatch.difference.describe(self._loaded.vocabulary)
+        place = mismatch.document
         return IntegrityError(
             f"the engine {engine.chosen.described} gives other ids than the reference: {described}",
-            where=f"{document.source} at {document.position:,}, unit {self._task.name}",
+            where=f"{encoded.sources[place]} at {encoded.positions[place]:,},"
+            f" unit {self._task.name}",
             effect="nothing of this unit was published; units that this engine finished before "
             "cannot be trusted either",
             fix="run the command again with --engine huggingface --fresh, and report the document",
