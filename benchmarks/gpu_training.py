@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_training.py SECTION --out FOLDER [--rows PACKED] [--smoke]
 
-Sections: gate, model, attention, optimizer, checkpoint, loader. `--smoke` runs tiny sizes on a CPU,
-to see that the script itself works; its figures mean nothing. scripts/gpu.sh runs all.
+Sections: gate, train, model, attention, optimizer, checkpoint, loader. `--smoke` runs tiny sizes on
+a CPU, to see that the script itself works; its figures mean nothing. scripts/gpu.sh runs all.
 
 Legend: B rows, T tokens of a row, H heads, q width of queries and keys, V width of values.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -203,6 +204,49 @@ def nudge(net: Transformer, seed: int) -> None:
     for parameter in net.parameters():
         noise = torch.empty_like(parameter).normal_(generator=generator)
         parameter.mul_(1 + NUDGE * noise)
+
+
+# The command
+
+
+def train(machine: Machine) -> Iterator[Row]:
+    """`dsv3data train` in FP8 as a user runs it, on the small model of gate.toml: once, once more,
+    and once in two halves. Nobody promises equal bits on a GPU; how far apart are the losses?"""
+    from dsv3data.contracts.progress import NullSink
+    from dsv3data.training.compare import read_curve
+    from dsv3data.training.run import run_training
+
+    steps, rows = (2, 1) if machine.smoke else (10, 4)
+    config = load_config(
+        TrainConfig, CONFIGS / "gate.toml", [f"batch_rows={rows}", "precision=fp8", "threads=0"]
+    )
+    config = replace(config, device=machine.device.type)
+    curves: dict[str, list[float]] = {}
+    with scratch_folder() as folder:
+        for name, ends in {
+            "once": [steps],
+            "again": [steps],
+            "in two": [steps // 2, steps],
+        }.items():
+            for end in ends:
+                run = replace(config, steps=end)
+                run_training(run, data=machine.rows, out=folder / name, sink=NullSink())
+            curves[name] = read_curve(folder / name)
+            pairs = list(zip(curves[name], curves["once"], strict=True))
+            yield {
+                "run": name,
+                "losses": curves[name],
+                "same_bits": curves[name] == curves["once"],
+                "largest_difference": max(abs(mine / other - 1) for mine, other in pairs),
+            }
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """On the disk of the repository: a folder for temporary files may be in memory."""
+    RUNS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=RUNS) as folder:
+        yield Path(folder)
 
 
 # Speed and memory of a step
@@ -463,11 +507,10 @@ def checkpoint(machine: Machine) -> Iterator[Row]:
     tensors = contents_of(net, adam, Progress(), config).tensors
     n_bytes = sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
     yield {"bytes": n_bytes, "step_s_before": quiet, **_copies(tensors, machine)}
-    RUNS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=RUNS) as folder:
+    with scratch_folder() as folder:
         keeping = replace(config.checkpoint, keep=1)
         stop, sink = StopRequest(), NullSink()
-        with CheckpointWriter(Path(folder), keeping, stop=stop, sink=sink) as writer:
+        with CheckpointWriter(folder, keeping, stop=stop, sink=sink) as writer:
             for number in (1, 2):
                 contents = contents_of(net, adam, Progress(step=number), config)
                 machine.wait()
@@ -550,6 +593,7 @@ def _per_second(source: Callable[[], Any], rounds: int) -> float:
 
 SECTIONS = {
     "gate": gate,
+    "train": train,
     "model": model,
     "attention": attention,
     "optimizer": optimizer,

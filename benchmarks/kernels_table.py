@@ -252,6 +252,7 @@ _DETAILS: dict[str, Callable[[list[Row]], Table]] = {
     "grouped": _gemms,
     "quantise": _memory_bound,
     "gate": _gate,
+    "train": _figures,
     "model": _steps,
     "attention": _by_way,
     "optimizer": _by_way,

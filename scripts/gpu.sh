@@ -8,6 +8,7 @@
 #   grouped       40     75  GEMMs of its experts, three directions: ours, BF16
 #   quantise      15     40  memory-bound kernels beside a copy of as many bytes
 #   gate         185    190  `small` in FP8 and BF16 on real rows, three seeds, against 0.25 %
+#   train         25     45  `dsv3data train` in FP8, again, and stopped half-way: the same losses?
 #   model         60     90  a step of `small`: tokens/s, MFU, memory, the longest kernels
 #   checkpoint    30     50  how long training waits for one; pinned copies
 #   attention     45     60  flex against torch's own kernels, with and without borders of documents
@@ -33,7 +34,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-python3} out=${OUT:-runs/gpu} rows=${ROWS:-runs/gpu-rows} failed=0
-sections=${SECTIONS:-checks dense grouped quantise gate model checkpoint attention optimizer loader sanitizer}
+sections=${SECTIONS:-checks dense grouped quantise gate train model checkpoint attention optimizer loader sanitizer}
 smoke='' slower=1
 if [ -n "${SMOKE:-}" ]; then
     smoke=--smoke slower=5 TRITON_INTERPRET=1 OMP_NUM_THREADS=1
@@ -80,6 +81,7 @@ for section in $sections; do
     grouped) measure 75 grouped kernels.py ;;
     quantise) measure 40 quantise kernels.py ;;
     gate) measure 190 gate gpu_training.py ;;
+    train) measure 45 train gpu_training.py ;;
     model) measure 90 model gpu_training.py ;;
     checkpoint) measure 50 checkpoint gpu_training.py ;;
     attention) measure 60 attention gpu_training.py ;;

@@ -38,7 +38,7 @@ def machine(out: Path, rows: Path) -> Any:
 
 @pytest.mark.usefixtures("benchmarks")
 @pytest.mark.parametrize(
-    "section", ["gate", "model", "attention", "optimizer", "checkpoint", "loader"]
+    "section", ["gate", "train", "model", "attention", "optimizer", "checkpoint", "loader"]
 )
 def test_every_section_of_training_runs(
     section: str, tmp_path: Path, tiny_packed: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,6 +54,8 @@ def test_every_section_of_training_runs(
     rows = list(islice(found, 3) if section == "model" else found)
     assert rows
     json.dumps(gpu.plain(rows), allow_nan=False)
+    if section == "train":
+        assert [row["same_bits"] for row in rows] == [True] * 3
     if section == "gate":
         verdicts = [row["comparison"] for row in rows if "comparison" in row]
         assert [verdict["seeds"] for verdict in verdicts] == [(0,), (0, 1)]
