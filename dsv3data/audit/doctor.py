@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 State = Literal["ok", "missing", "problem"]
 
-_REQUIRED = ("click", "numba", "numpy", "pyarrow", "rich", "tokenizers", "zstandard")
+_REQUIRED = ("click", "numba", "numpy", "orjson", "pyarrow", "rich", "tokenizers", "zstandard")
 _OPTIONAL = {
+    "fastokens": "pip install fastokens; without it tokenizing is many times slower",
+    "isal": "pip install isal; without it checksums are slower",
     "torch": "pip install 'dsv3data[train]'",
     "safetensors": "pip install 'dsv3data[train]'",
     "triton": "pip install 'dsv3data[gpu]'",

@@ -106,7 +106,7 @@ def train(run: Run, stop: StopRequest) -> None:
         run.sink.note(f"nothing left to train: step {progress.step} of {config.steps} is done")
         return
     run.meter = Meter(total=config.steps - progress.step)
-    run.sink.phase("train", total=config.steps - progress.step, unit="step")
+    run.sink.phase("train", total=config.steps - progress.step, unit="steps")
     with CheckpointWriter(run.checkpoints, config.checkpoint, stop=stop, sink=run.sink) as writer:
         _train(run, stop, writer)
     if progress.step < config.steps:

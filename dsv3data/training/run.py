@@ -50,8 +50,8 @@ class TrainResult:
 
     steps: int
     tokens: int
-    first_loss: float  # mean of the first ten steps of the whole run, resumed or not
-    last_loss: float  # mean of the last ten
+    first_loss: float  # mean of the first ten steps, resumed or not; of a short run of half
+    last_loss: float  # mean of the last ten, or half
     best_loss: float
     best_step: int
     bits_per_byte: float  # mean of the last ten steps
@@ -326,15 +326,16 @@ def _summarise(run: Run, meter: Meter) -> TrainResult:
     rate = meter.rate("tokens")
     tflops = tflop_per_s(rate, run.flop_per_token)
     hours = device_hours(run.progress.tokens, rate) if rate else 0.0
+    few = max(1, min(SUMMARY_STEPS, len(records) // 2))
     best = min(trained, key=lambda record: record["main_loss"], default=None)
     return TrainResult(
         steps=run.progress.step,
         tokens=run.progress.tokens,
-        first_loss=mean_of(records[:SUMMARY_STEPS], "main_loss"),
-        last_loss=mean_of(records[-SUMMARY_STEPS:], "main_loss"),
+        first_loss=mean_of(records[:few], "main_loss"),
+        last_loss=mean_of(records[-few:], "main_loss"),
         best_loss=best["main_loss"] if best else math.nan,
         best_step=best["step"] if best else 0,
-        bits_per_byte=mean_of(records[-SUMMARY_STEPS:], "bits_per_byte"),
+        bits_per_byte=mean_of(records[-few:], "bits_per_byte"),
         wall_s=meter.seconds,
         tokens_per_s=rate,
         tflop_per_s=tflops,

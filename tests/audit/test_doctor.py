@@ -22,9 +22,9 @@ def found(folder: Path) -> dict[str, Finding]:
 def test_this_machine(tmp_path: Path) -> None:
     findings = found(tmp_path)
     assert list(findings) == [
-        "dsv3data", "python", "click", "numba", "numpy", "pyarrow", "rich", "tokenizers",
-        "zstandard", "torch", "safetensors", "triton", "cores", "memory", "disk",
-        "write permission", "gpu",
+        "dsv3data", "python", "click", "numba", "numpy", "orjson", "pyarrow", "rich",
+        "tokenizers", "zstandard", "fastokens", "isal", "torch", "safetensors", "triton", "cores",
+        "memory", "disk", "write permission", "gpu",
     ]  # fmt: skip
     assert findings["pyarrow"] == Finding(name="pyarrow", state="ok", value=version("pyarrow"))
     assert findings["cores"].value == str(len(os.sched_getaffinity(0)))

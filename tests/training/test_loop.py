@@ -45,6 +45,14 @@ def spoil_steps(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     monkeypatch.setattr(step_module, "compute_losses", spoiled)
 
 
+def test_first_and_last_steps_of_a_short_run_are_not_the_same(tmp_path: Path) -> None:
+    result = train_tiny(tmp_path, steps=3)
+    losses = [
+        record["main_loss"] for record in map(json.loads, (tmp_path / "metrics.jsonl").open())
+    ]
+    assert (result.first_loss, result.last_loss) == (losses[0], losses[2])
+
+
 def test_the_loss_falls_and_the_result_says_so(tmp_path: Path) -> None:
     result = train_tiny(tmp_path, steps=40)
     assert result.first_loss > result.last_loss + 0.5

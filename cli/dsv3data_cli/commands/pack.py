@@ -128,7 +128,7 @@ def pack(
     contexts = context if context and len(context) > 1 else (config.context,)
     if dry_run:
         plans = forecast(tokens, contexts=contexts, config=config, exclusions=exclusions)
-        output.result({"plans": plans}, lambda console: console.print(_forecast(plans)))
+        output.result({"plans": plans}, lambda console: _forecast(console, plans))
         return
     if cluster is not None:
         from dsv3data_pipelines.executors import pack_stage
@@ -179,7 +179,7 @@ def _render_all(console: Console, trees: list[dict[str, Any]]) -> None:
         _render(console, tree)
 
 
-def _forecast(plans: list[dict[str, Any]]) -> Any:
+def _forecast(console: Console, plans: list[dict[str, Any]]) -> None:
     made = table(">context", ">rows", ">padding", ">documents cut", ">disk")
     for plan in plans:
         made.add_row(
@@ -189,9 +189,9 @@ def _forecast(plans: list[dict[str, Any]]) -> Any:
             f"{plan['documents_cut']:,}",
             quantity(plan["disk_bytes_estimate"], "B"),
         )
+    console.print(made)
     if not all(plan["exact"] for plan in plans):
-        made.caption = "Before FIM samples are encoded anew and tokens split: a little more."
-    return made
+        console.print("Encoding FIM samples anew and splitting tokens adds a little to this.")
 
 
 def _render(console: Console, tree: dict[str, Any]) -> None:
