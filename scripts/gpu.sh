@@ -22,15 +22,15 @@
 # early one.
 #
 #   OUT=folder      results.jsonl, tables.md, summary.txt, log.txt, gemm-choices.json
-#   ROWS=folder     a packed set for `gate` and `loader`, made on any machine, 22 MB:
+#   ROWS=folder     a packed set for `gate`, `train` and `loader`, made on any machine, 22 MB:
 #                     make demo
 #                     .venv/bin/dsv3data pack runs/demo/tokens --context 4096 --fim-rate 0.1 \
 #                         --out runs/gpu-rows
 #   SECTIONS="…"    these alone, in this order; what OUT has of others stays
 #   LIMIT=seconds   in all
 #   SMOKE=1         tiny sizes on a CPU, in Triton's interpreter: does the script work?
-#   PYTHON=…        needs torch ≥ 2.11, Triton ≥ 3.6, numpy, pyarrow; `gate` and `checkpoint` also
-#                   safetensors. Nothing of ours need be installed.
+#   PYTHON=…        needs torch ≥ 2.11, Triton ≥ 3.6, numpy, pyarrow; `gate`, `train` and `checkpoint`
+#                   also safetensors. Nothing of ours need be installed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-python3} out=${OUT:-runs/gpu} rows=${ROWS:-runs/gpu-rows} failed=0
