@@ -65,9 +65,12 @@ def output_options(function: Function) -> Function:
     def wrapped(*args: Any, json_mode: bool, quiet: bool, **kwargs: Any) -> Any:
         output = Output(json_mode=json_mode, quiet=quiet)
         try:
-            return function(*args, output=output, **kwargs)
-        finally:
-            output.close()
+            result = function(*args, output=output, **kwargs)
+        except BaseException:
+            output.close(finished=False)
+            raise
+        output.close()
+        return result
 
     decorated: Any = wrapped
     for option in (

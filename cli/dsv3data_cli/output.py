@@ -55,10 +55,10 @@ class Output:
         self.close()
         self.sink.note(text)
 
-    def close(self) -> None:
-        """End the last phase."""
+    def close(self, *, finished: bool = True) -> None:
+        """End the last phase, which an error may have cut short."""
         if isinstance(self.sink, _PhaseSink):
-            self.sink.close()
+            self.sink.close(finished=finished)
 
 
 class _PhaseSink(ABC):
@@ -78,9 +78,9 @@ class _PhaseSink(ABC):
         self.meter.advance(amount, **counts)
         self._show()
 
-    def close(self) -> None:
+    def close(self, *, finished: bool = True) -> None:
         if self.name:
-            self._end()
+            self._end(finished)
             self.name = ""
 
     @abstractmethod
@@ -93,7 +93,7 @@ class _PhaseSink(ABC):
     def _show(self) -> None: ...
 
     @abstractmethod
-    def _end(self) -> None: ...
+    def _end(self, finished: bool) -> None: ...
 
     def summary(self) -> str:
         """`15.2 MB · 1.2 MB/s · 3.9 M tokens · 316 K tokens/s · encode takes 62 % · 0:12`."""
@@ -136,8 +136,8 @@ class LineSink(_PhaseSink):
             eta = f" · ETA {duration(left)}" if left is not None else ""
             self.note(f"{self.name}: {self.summary()}{eta}")
 
-    def _end(self) -> None:
-        self.note(f"{self.name}: {self.summary()}")
+    def _end(self, finished: bool) -> None:
+        self.note(f"{self.name}: {self.summary()}{'' if finished else ' · not finished'}")
 
 
 class LiveSink(_PhaseSink):
@@ -176,10 +176,11 @@ class LiveSink(_PhaseSink):
             text = self.summary() + eta
             self._progress.update(self._task, completed=self.meter.done, text=text)
 
-    def _end(self) -> None:
+    def _end(self, finished: bool) -> None:
         if self._progress is not None:
             self._progress.stop()
-        self._console.print(f"[green]✓[/green] {self.name}  [dim]{self.summary()}[/dim]")
+        mark = "[green]✓[/green]" if finished else "[red]✗[/red]"
+        self._console.print(f"{mark} {self.name}  [dim]{self.summary()}[/dim]")
 
 
 def _finite(tree: Any) -> Any:

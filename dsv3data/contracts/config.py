@@ -13,13 +13,14 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dsv3data.contracts.errors import BadConfig
 
 Config = TypeVar("Config")
+_Where = Callable[[str], str]  # the place at which the key of this name was given
 
 
 def load_config(
@@ -33,14 +34,18 @@ def load_config(
         BadConfig: unreadable TOML, an unknown key (with the nearest known one), a wrong type.
     """
     tree = _read_toml(path) if path is not None else {}
+    places: dict[str, str] = {}  # of the keys that overrides name
     for override in overrides:
-        _apply_override(tree, override)
-    return from_dict(cls, tree, where=str(path) if path is not None else "--set")
+        places[_apply_override(tree, override)] = f"--set {override}"
+    elsewhere = str(path) if path is not None else "--set"
+    return typing.cast(
+        Config, _build(cls, tree, prefix="", where=lambda name: places.get(name, elsewhere))
+    )
 
 
 def from_dict(cls: type[Config], tree: Mapping[str, Any], *, where: str = "config") -> Config:
     """Build the dataclass `cls` from nested mappings; every key must be a field of its class."""
-    return typing.cast(Config, _build(cls, tree, prefix="", where=where))
+    return typing.cast(Config, _build(cls, tree, prefix="", where=lambda _: where))
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -90,7 +95,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
+def _apply_override(tree: dict[str, Any], override: str) -> str:
+    """Set the value in the tree; the key's full name."""
     name, separator, text = override.partition("=")
     keys = [key.strip() for key in name.split(".")]
     if not separator or not all(keys):
@@ -112,6 +118,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             )
         node = child
     node[keys[-1]] = _parse_value(text.strip())
+    return ".".join(keys)
 
 
 def _parse_value(text: str) -> Any:
@@ -122,14 +129,14 @@ def _parse_value(text: str) -> Any:
     return tree["value"] if len(tree) == 1 else text  # a line break could smuggle in another key
 
 
-def _build(cls: Any, tree: Any, *, prefix: str, where: str) -> Any:
+def _build(cls: Any, tree: Any, *, prefix: str, where: _Where) -> Any:
     if not isinstance(tree, Mapping):
         raise _wrong_type(prefix.rstrip("."), "a section", tree, where)
     hints = get_type_hints(cls)
     known = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
     for key in tree:
         if key not in known:
-            raise _unknown_key(f"{prefix}{key}", key, known, where)
+            raise _unknown_key(cls, key, prefix, where)
     values = {
         key: _convert(known[key], value, name=f"{prefix}{key}", where=where)
         for key, value in tree.items()
@@ -139,13 +146,13 @@ def _build(cls: Any, tree: Any, *, prefix: str, where: str) -> Any:
     except TypeError as error:  # a required field without a value
         raise BadConfig(
             f"{prefix.rstrip('.') or cls.__name__}: {error}",
-            where=where,
+            where=where(prefix.rstrip(".")),
             effect="nothing was started",
             fix="give the missing key in the file or with --set",
         ) from error
 
 
-def _convert(hint: Any, value: Any, *, name: str, where: str) -> Any:
+def _convert(hint: Any, value: Any, *, name: str, where: _Where) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, prefix=f"{name}.", where=where)
     origin = get_origin(hint)
@@ -168,16 +175,33 @@ def _convert(hint: Any, value: Any, *, name: str, where: str) -> Any:
     return value
 
 
-def _wrong_type(name: str, expected: str, value: Any, where: str) -> BadConfig:
+def _wrong_type(name: str, expected: str, value: Any, where: _Where) -> BadConfig:
     return BadConfig(
         f"{name} must be {expected}, not {value!r}",
-        where=where,
+        where=where(name),
         effect="nothing was started",
         fix=f"change the value of {name}",
     )
 
 
-def _unknown_key(name: str, key: str, known: Iterable[str], where: str) -> BadConfig:
-    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+def _unknown_key(cls: Any, key: str, prefix: str, where: _Where) -> BadConfig:
+    known = [field.name for field in dataclasses.fields(cls)]
+    names = {name.rpartition(".")[2]: name for name in _names(cls, prefix)}
+    near = [names[key]] if key in names else []
+    near += [prefix + name for name in difflib.get_close_matches(key, known, n=1, cutoff=0.5)]
+    near += [names[name] for name in difflib.get_close_matches(key, names, n=1, cutoff=0.7)]
     hint = f"did you mean {near[0]!r}?" if near else "known keys: " + ", ".join(sorted(known))
-    return BadConfig(f"unknown key {name!r}", where=where, effect="nothing was started", fix=hint)
+    name = prefix + key
+    return BadConfig(
+        f"unknown key {name!r}", where=where(name), effect="nothing was started", fix=hint
+    )
+
+
+def _names(cls: Any, prefix: str) -> Iterator[str]:
+    """Full names of a config class's values, those of its sections included."""
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from _names(hints[field.name], f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name

@@ -165,6 +165,13 @@ def _explain(error: OSError, path: Path) -> EnvironmentFault:
             effect="the file was not published; everything finished before it is kept",
             fix="free space (or raise the file-size limit) and run the same command again",
         )
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return EnvironmentFault(
+            "cannot write: a file is where a folder should be",
+            where=str(error.filename or path),
+            effect="nothing was published under this name",
+            fix="give another --out, or move the file away",
+        )
     return EnvironmentFault(
         f"cannot write: {reason}",
         where=str(error.filename or path),

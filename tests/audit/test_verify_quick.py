@@ -84,6 +84,7 @@ def test_columns_of_an_unreleased_state_are_refused_by_name(
         with pytest.raises(IntegrityError, match="partition is missing; row is missing") as caught:
             look(folder, sink=NullSink())
         assert "make the data set again" in caught.value.fix
-    with pytest.raises(IntegrityError, match="partition is missing; row is missing") as caught:
+    with pytest.raises(IntegrityError, match="other columns than a packed set of") as caught:
         PackedDataset.open(folder)
+    assert "has: partition is missing; row is missing" in caught.value.what
     assert "make the data set again" in caught.value.fix

@@ -7,10 +7,13 @@ import math
 import re
 import sys
 
+import click
 import pytest
 
+from dsv3data.contracts.errors import BadInput
 from dsv3data_cli import output as output_module
 from dsv3data_cli.commands.demo import _sparkline
+from dsv3data_cli.options import output_options
 from dsv3data_cli.output import LineSink, LiveSink, Output, duration, quantity
 
 
@@ -96,6 +99,22 @@ def test_a_heading_comes_after_the_phase_before_it(capsys: pytest.CaptureFixture
     output.close()
     said = capsys.readouterr().err.splitlines()
     assert said == ["collect documents: 0:00", "[2/6] train", "count: 0:00"]
+
+
+def test_a_phase_that_an_error_ends_has_no_tick(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @click.command()
+    @output_options
+    def fail(output: Output) -> None:
+        output.sink.phase("pack")
+        raise BadInput("no", where="here", effect="none", fix="other")
+
+    for terminal, text in ((False, "pack: 0:00 · not finished"), (True, "✗ pack  0:00")):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        with pytest.raises(BadInput):
+            fail.main([], standalone_mode=False)
+        assert text in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
 
 
 def test_the_part_that_binds_is_named(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,7 +139,25 @@ def test_an_override_carries_one_value() -> None:
 
 def test_the_nearest_key_is_named() -> None:
     assert "did you mean 'steps'?" in str(refusal(Outer, {"stps": 1}))
-    assert "did you mean 'rate'?" in str(refusal(Outer, {"inner": {"rates": 1.0}}))
+    assert "did you mean 'inner.rate'?" in str(refusal(Outer, {"inner": {"rates": 1.0}}))
+
+
+def test_a_key_of_a_section_is_found_without_it() -> None:
+    for key in ("rate", "raate"):
+        assert "did you mean 'inner.rate'?" in str(refusal(Outer, {key: 1.0}))
+
+
+def test_a_refusal_says_whether_the_file_or_an_override_gave_the_key(tmp_path: Path) -> None:
+    path = written(tmp_path, "label = 3\n")
+    for overrides, where in (
+        (["label=y", "steps=1.5"], "--set steps=1.5"),
+        (["label=y", "inner.rate=fast"], "--set inner.rate=fast"),
+        (["label=y", "stps=3"], "--set stps=3"),
+        (["steps=3"], str(path)),
+    ):
+        with pytest.raises(BadConfig) as caught:
+            load_config(Outer, path, overrides)
+        assert caught.value.where == where
 
 
 def test_without_a_near_key_all_known_ones_are_listed() -> None:

@@ -86,6 +86,7 @@ def test_an_exception_leaves_the_old_file(tmp_path: Path, kind: type[BaseExcepti
         (errno.EACCES, "cannot write: Permission denied"),
         (errno.EROFS, "cannot write: Read-only file system"),
         (errno.EIO, "cannot write: Input/output error"),
+        (errno.ENOTDIR, "cannot write: a file is where a folder should be"),
     ],
 )
 def test_faults_of_the_disk_are_explained(

@@ -325,7 +325,7 @@ def test_a_failed_write_is_raised_by_the_thread_that_asks(
     (tmp_path / "True").write_text("a file where the folder should be")
     with writers(True) as writer:
         writer.save(contents(1.0))
-        with pytest.raises(EnvironmentFault, match="cannot write: File exists"):
+        with pytest.raises(EnvironmentFault, match="a file is where a folder should be"):
             wait_until(writer.check)
 
 

@@ -104,7 +104,7 @@ def test_a_misspelt_key_names_the_nearest(tmp_path: Path) -> None:
     file.write_text("[balance]\nalfa = 1e-4\n")
     with pytest.raises(BadConfig, match=r"unknown key 'balance\.alfa'") as caught:
         load_config(TrainConfig, file)
-    assert caught.value.fix == "did you mean 'alpha'?"
+    assert caught.value.fix == "did you mean 'balance.alpha'?"
 
 
 def test_tiny_config_takes_its_sizes_from_the_data() -> None:
