@@ -13,14 +13,16 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.attention
+import torch.nn.functional as F
 from torch import Tensor
 
 from dsv3data.contracts.config import load_config, to_dict
@@ -375,48 +377,57 @@ def _profile(way: Way, machine: Machine, *, shown: int = 25) -> Row:
 
 def attention(machine: Machine) -> Iterator[Row]:
     """The core of MLA at `small`'s shape in BF16, forward and backward: causal, and causal within
-    documents of 512 tokens on average. Each of torch's kernels by itself beside its own choice. The
-    mask, which all layers of a model share, is made before."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
+    documents of 512 tokens on average. First torch's own choice beside each of its kernels, then
+    beside flex, which takes long to compile. The mask, which all layers of a model share, is made
+    before."""
     b, t, h, q, v = (1, 128, 2, 48, 32) if machine.smoke else (4, 4096, 8, 192, 128)
     leaves = [machine.normal(b, t, h, width).requires_grad_() for width in (q, q, v)]
-    grad = machine.normal(b, t, h, v)
-    documents_BT = _documents(b, t).to(machine.device)
-    flex = () if machine.smoke else ("flex",)  # it has no gradient on a CPU
-    for name, documents in (("causal", None), ("documents", documents_BT)):
+    masks = {"causal": None, "documents": _documents(b, t).to(machine.device)}
+    kernels = ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION")
+    for rivals in (("sdpa", "values filled up", *kernels), ("sdpa", "flex")):
+        for name, documents in masks.items():
+            core = AttentionCore(leaves, documents)
+            ways = {rival: partial(core.forward_and_backward, rival) for rival in rivals}
+            times, left_out = machine.compare(ways)
+            yield {
+                "mask": name,
+                "shape": {"rows": b, "tokens": t, "heads": h, "query": q, "value": v},
+                "milliseconds": times,
+                "left_out": left_out,
+                "peak_bytes": {way: _peak(ways[way], machine) for way in times},
+                "differs_from_first": {
+                    way: _distance(ways[way](), ways[next(iter(times))]()) for way in times
+                },
+            }
 
-        @cache
-        def mask(backend: Any, documents: Tensor | None = documents) -> Any:
-            return mask_for(backend, documents, t, machine.device)
 
-        def both(backend: Any, mask: Callable[[Any], Any] = mask) -> Tensor:
-            y = attend(*leaves, mask(backend), scale=q**-0.5, backend=backend)
-            torch.autograd.grad(y, leaves, grad)
-            return y.detach()
+class AttentionCore:
+    """Attention over the same tensors and mask in several ways."""
 
-        def only(kernel: SDPBackend, both: Callable[[Any], Tensor] = both) -> Tensor:
-            with sdpa_kernel(kernel):
-                return both("sdpa")
+    def __init__(self, leaves: list[Tensor], documents_BT: Tensor | None) -> None:
+        self.leaves, self.documents_BT = leaves, documents_BT
+        self.grad_BTHV = torch.randn_like(leaves[2])
+        self.masks: dict[str, Any] = {}
 
-        ways: dict[str, Way] = {
-            backend: lambda backend=backend, both=both: both(backend) for backend in ("sdpa", *flex)
-        }
-        for kernel in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION"):
-            ways[f"sdpa by {kernel.lower()}"] = lambda kernel=kernel, only=only: only(
-                getattr(SDPBackend, kernel)
-            )
-        times, left_out = machine.compare(ways)
-        yield {
-            "mask": name,
-            "shape": {"rows": b, "tokens": t, "heads": h, "query": q, "value": v},
-            "milliseconds": times,
-            "left_out": left_out,
-            "peak_bytes": {way: _peak(ways[way], machine) for way in times},
-            "differs_from_first": {
-                way: _distance(ways[way](), ways[next(iter(times))]()) for way in times
-            },
-        }
+    def forward_and_backward(self, way: str) -> Tensor:
+        """`way`: a back end of ours, one of torch's kernels, or "values filled up" to the width of
+        queries, which flash attention asks for."""
+        query, key, value = self.leaves
+        width = value.shape[-1]
+        if way == "values filled up":
+            value = F.pad(value, (0, query.shape[-1] - width))
+        kernel = getattr(torch.nn.attention.SDPBackend, way, None)
+        with torch.nn.attention.sdpa_kernel(kernel) if kernel else nullcontext():
+            y = self._attend(query, key, value, "flex" if way == "flex" else "sdpa")[..., :width]
+            torch.autograd.grad(y, self.leaves, self.grad_BTHV)
+        return y.detach()
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, backend: Any) -> Tensor:
+        if backend not in self.masks:
+            tokens, device = query.shape[1], query.device
+            self.masks[backend] = mask_for(backend, self.documents_BT, tokens, device)
+        scale = query.shape[-1] ** -0.5
+        return attend(query, key, value, self.masks[backend], scale=scale, backend=backend)
 
 
 def _documents(rows: int, tokens: int) -> Tensor:
