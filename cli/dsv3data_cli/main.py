@@ -11,6 +11,7 @@ import click
 from dsv3data import __version__
 from dsv3data.contracts.errors import Dsv3DataError, EnvironmentFault
 from dsv3data.contracts.terminal import printable
+from dsv3data.stages.stopping import stop_on_signals
 from dsv3data_cli.commands.demo import demo
 from dsv3data_cli.commands.doctor import doctor
 from dsv3data_cli.commands.evaluate import evaluate
@@ -91,8 +92,9 @@ def _open_standard_streams() -> None:
 def run(arguments: list[str]) -> int:
     """The exit code of a command line. An unexpected exception is a bug and shows its traceback."""
     try:
-        code = cli.main(arguments, prog_name="dsv3data", standalone_mode=False)
-        sys.stdout.flush()
+        with stop_on_signals():
+            code = cli.main(arguments, prog_name="dsv3data", standalone_mode=False)
+            sys.stdout.flush()
     except Dsv3DataError as error:
         return _report(error)
     except MemoryError:

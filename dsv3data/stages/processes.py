@@ -5,26 +5,31 @@
 What tasks share (modules, a tokenizer's tables) is loaded once, whatever the number of workers, and
 is the same memory in all of them. It is loaded in a process of its own because a fork leaves the
 threads of a process behind, and the caller may have any: a progress bar, connections.
+
+Stopping is the caller's affair. SIGTERM and SIGINT are blocked in all others, so that a terminal or
+a batch system may send them to everybody; a flag in shared memory, which a worker asks before each
+task, says that no further one begins. The kernel kills whoever loses its parent.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait as wait_for
-from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from multiprocessing.sharedctypes import RawValue
+from typing import Any, TypeVar
 
 from dsv3data.contracts.progress import NullSink, Sink
+from dsv3data.stages.stopping import Flag, signals_blocked
 
 _POLL_SECONDS = 0.1
+_PR_SET_PDEATHSIG = 1
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -39,6 +44,11 @@ class WorkerDied(Exception):
         self.left = left
 
 
+def shared_flag() -> Flag:
+    """A flag that processes started later share."""
+    return RawValue(ctypes.c_int, 0)
+
+
 def map_in_processes(
     work: Callable[[Task, Sink], Result],
     tasks: Sequence[Task],
@@ -46,20 +56,23 @@ def map_in_processes(
     workers: int,
     prepare: Callable[[Sequence[Task]], None],
     sink: Sink,
-) -> list[Result]:
+    flag: Flag,
+) -> list[Result | None]:
     """`work` of each task, in their order; the first error of a task ends all.
 
     Args:
         work, prepare: functions of a module.
         prepare: called once, with the tasks, before the workers part. It may leave no thread.
+        flag: of `shared_flag`. Once it is set no task is begun; the result of the others is None.
 
     Raises:
         WorkerDied: the kernel or somebody killed a process.
     """
     context = multiprocessing.get_context("spawn")
     progress = context.SimpleQueue()
-    with _pool(1, context, progress) as nursery:
-        future = nursery.submit(_nurse, work, tasks, workers, prepare)
+    with _pool(1, context, progress, flag) as nursery:
+        with signals_blocked():
+            future = nursery.submit(_nurse, work, tasks, workers, prepare)
         try:
             _follow(future, progress, sink)
             return future.result()
@@ -72,21 +85,17 @@ def _nurse(
     tasks: Sequence[Task],
     workers: int,
     prepare: Callable[[Sequence[Task]], None],
-) -> list[Result]:
+) -> list[Result | None]:
     prepare(tasks)
     gc.freeze()  # a collection would write to every object, and so copy the memory of all
-    futures: list[Future[Result]] = []
+    futures: list[Future[Result | None]] = []
     try:
-        with _pool(workers, multiprocessing.get_context("fork"), _progress) as pool:
-            futures.append(pool.submit(_do, work, tasks[0]))  # forks all workers
-            signal.signal(signal.SIGTERM, _stop)  # they do not inherit it
-            for task in tasks[1:]:
+        with _pool(workers, multiprocessing.get_context("fork"), _progress, _flag) as pool:
+            for task in tasks:
                 futures.append(pool.submit(_do, work, task))
             return _results(futures)
     except BrokenProcessPool as error:
         raise WorkerDied(_left(futures)[:workers]) from error
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _results(futures: Sequence[Future[Result]]) -> list[Result]:
@@ -104,23 +113,19 @@ def _left(futures: Sequence[Future[Result]]) -> list[int]:
 
 
 @contextmanager
-def _pool(workers: int, context: Any, progress: Any) -> Iterator[ProcessPoolExecutor]:
-    """Processes that have ended when the block has, whatever they were doing."""
+def _pool(workers: int, context: Any, progress: Any, flag: Any) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end when the block does, whatever they are doing."""
+    others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start, initargs=(progress,)
+        workers, mp_context=context, initializer=_start, initargs=(progress, flag, os.getpid())
     )
     try:
         yield pool
     finally:
         for child in multiprocessing.active_children():
-            child.terminate()
+            if child not in others:
+                child.kill()
         pool.shutdown(cancel_futures=True)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    """End the workers first."""
-    signal.signal(number, signal.SIG_IGN)
-    raise WorkerDied(())
 
 
 def _follow(future: Future[Any], progress: Any, sink: Sink) -> None:
@@ -155,23 +160,18 @@ class _QueueSink(NullSink):
 
 
 _progress: Any = None  # of the process, where it is one of ours
+_flag: Any = None
 
 
-def _start(progress: Any) -> None:
-    """Runs first in a process: Ctrl-C is the caller's affair, and the parent's death is ours."""
-    global _progress
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _start(progress: Any, flag: Any, parent: int) -> None:
+    """Runs first in a process."""
+    global _progress, _flag
+    _progress, _flag = progress, flag
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _progress = progress
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before
         os._exit(1)
 
 
-def _do(work: Callable[[Task, Sink], Result], task: Task) -> Result:
-    return work(task, _QueueSink(_progress))
+def _do(work: Callable[[Task, Sink], Result], task: Task) -> Result | None:
+    return None if _flag.value else work(task, _QueueSink(_progress))

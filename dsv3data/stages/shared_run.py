@@ -21,15 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from dsv3data.contracts.config import config_hash
-from dsv3data.contracts.errors import Dsv3DataError, EnvironmentFault, Stopped
+from dsv3data.contracts.errors import Dsv3DataError, EnvironmentFault
 from dsv3data.contracts.progress import Sink
 from dsv3data.io.atomic import make_folder, write_atomic
 from dsv3data.io.ledger import WORK_FOLDER, Ledger, UnitRecord
 from dsv3data.io.sealed import read_sealed, seal
 from dsv3data.stages.output import join_output, open_output
-from dsv3data.stages.units import UnitTask, complete_unit, stop_on_signals
+from dsv3data.stages.stopping import LocalFlag, finish_units, stopped
+from dsv3data.stages.units import UnitTask, complete_unit
 
 _SHOWN = 8
+_STOP_NAME = "stop.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +85,29 @@ def do_share(
     An error is noted too, for whoever gathers, before it is raised.
 
     Raises:
-        Stopped: on SIGTERM or SIGINT; the unit under way is dropped, the finished ones are kept.
+        Stopped: on request, by a signal (see `finish_units`) or by `ask_to_stop`, when the unit
+            under way is finished.
     """
-    share = share_of(units, rank=rank, world=world)
-    with join_output(run.out, plan_hash=run.plan_hash), stop_on_signals():
-        with noted_errors(run, f"{rank:05d}"):
-            records = [complete_unit(unit, sink) for unit in share]
+    share, stop, flag = (
+        share_of(units, rank=rank, world=world),
+        run.folder / _STOP_NAME,
+        LocalFlag(),
+    )
+    with join_output(run.out, plan_hash=run.plan_hash):
+        with finish_units(sink, flag), noted_errors(run, f"{rank:05d}"):
+            records = [
+                complete_unit(unit, sink) for unit in share if not (flag.value or stop.exists())
+            ]
+        if len(records) < len(share):
+            raise stopped(f"the command that began the run, {run.command}")
         names = [unit.name for unit in share]
         write_atomic(run.folder / f"task-{rank:05d}.json", seal({"units": names}))
     return records
+
+
+def ask_to_stop(run: SharedRun) -> None:
+    """Let all tasks of the run end when the units that they have under way are finished."""
+    write_atomic(run.folder / _STOP_NAME, seal({}))
 
 
 def gather(run: SharedRun, units: Sequence[UnitTask]) -> list[UnitRecord]:
@@ -124,8 +140,6 @@ def noted_errors(run: SharedRun, name: str) -> Iterator[None]:
     note = run.folder / f"error-{name}.json"
     try:
         yield
-    except Stopped:
-        raise
     except Dsv3DataError as error:
         write_atomic(note, seal(_error_tree(error)))
         raise

@@ -7,21 +7,17 @@ finished one that is run again only checks hashes.
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from dsv3data.contracts.errors import EnvironmentFault, Stopped
+from dsv3data.contracts.errors import EnvironmentFault
 from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import Sink
 from dsv3data.io.failpoints import failpoint
 from dsv3data.io.ledger import Ledger, UnitRecord
-from dsv3data.stages.processes import WorkerDied, map_in_processes
+from dsv3data.stages.processes import WorkerDied, map_in_processes, shared_flag
+from dsv3data.stages.stopping import Flag, LocalFlag, finish_units, stop_on_signals
 
 
 class UnitTask(Protocol):
@@ -72,17 +68,19 @@ Task = TypeVar("Task", bound=UnitTask)
 def run_units(tasks: Sequence[Task], *, workers: int, sink: Sink) -> list[UnitRecord]:
     """Complete all tasks; their records in the order of the tasks.
 
-    SIGINT and SIGTERM stop the work at once: what is finished is in the ledger, and a unit under
-    way leaves nothing under a final name.
+    On SIGINT or SIGTERM the units under way are finished; a second one drops them, and they leave
+    nothing under a final name. What is finished is in the ledger.
 
     Raises:
         Stopped: on a signal.
         EnvironmentFault: a worker process died.
     """
-    with stop_on_signals():
-        if workers <= 1 or len(tasks) <= 1:
-            return [complete_unit(task, sink) for task in tasks]
-        return _run_in_processes(tasks, min(workers, len(tasks)), sink)
+    at_once = min(workers, len(tasks))
+    flag: Flag = shared_flag() if at_once > 1 else LocalFlag()
+    with stop_on_signals(), finish_units(sink, flag):
+        if at_once > 1:
+            return _run_in_processes(tasks, at_once, sink, flag)
+        return [complete_unit(task, sink) for task in tasks if not flag.value]
 
 
 def complete_unit(task: UnitTask, sink: Sink) -> UnitRecord:
@@ -114,9 +112,14 @@ def _finished(task: UnitTask, ledger: Ledger) -> UnitRecord | None:
     return ledger.finished(task.name, plan_hash=task.plan_hash, input_sha256=input_sha256)
 
 
-def _run_in_processes(tasks: Sequence[Task], workers: int, sink: Sink) -> list[UnitRecord]:
+def _run_in_processes(
+    tasks: Sequence[Task], workers: int, sink: Sink, flag: Flag
+) -> list[UnitRecord]:
+    """The records of all tasks, or of those that were begun before the flag was set."""
     try:
-        return map_in_processes(complete_unit, tasks, workers=workers, prepare=_warm_up, sink=sink)
+        records = map_in_processes(
+            complete_unit, tasks, workers=workers, prepare=_warm_up, sink=sink, flag=flag
+        )
     except WorkerDied as error:
         names = ", ".join(tasks[number].name for number in error.left)
         raise EnvironmentFault(
@@ -125,6 +128,7 @@ def _run_in_processes(tasks: Sequence[Task], workers: int, sink: Sink) -> list[U
             effect="nothing unfinished has a final name; all finished units are kept",
             fix="look for the out-of-memory killer, use fewer --workers, run the command again",
         ) from error
+    return [record for record in records if record is not None]
 
 
 def _warm_up(tasks: Sequence[UnitTask]) -> None:
@@ -135,26 +139,3 @@ def _warm_up(tasks: Sequence[UnitTask]) -> None:
         if Ledger(task.out).entered(task.name, plan_hash=task.plan_hash) is None:
             task.warm_up()
             return
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `Stopped` while the block runs (main thread only)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(
-            f"stopped by {signal.Signals(number).name}",
-            where=" ".join(sys.argv[:3]),
-            effect="all finished units are kept; nothing unfinished has a final name",
-            fix="run the same command again to continue",
-        )
-
-    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,26 @@ def test_an_os_error_of_our_own_making_is_a_bug(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(doctor, "examine", refuse)
     with pytest.raises(OSError, match="no number"):
         run(["doctor"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_where_no_unit_is_under_way_ends_the_command_at_once(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(folder: Path) -> None:
+        try:
+            signal.raise_signal(number)
+        except Exception as error:
+            raise AssertionError("a signal was taken for an error of the work") from error
+
+    monkeypatch.setattr(doctor, "examine", interrupted)
+    assert run(["doctor"]) == 75
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"error: stopped by {number.name}"
+    assert lines[2:] == [
+        "effect: all finished work is kept; nothing unfinished has a final name",
+        "fix: run the same command again to continue",
+    ]
 
 
 def test_errors_cannot_drive_a_terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

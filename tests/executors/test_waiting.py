@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ def test_who_stops_waiting_is_told_that_the_jobs_go_on(
     run: Callable[[Act], Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(jobs: SlurmJobs) -> bool:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+        return True
 
     monkeypatch.setattr(slurm, "jobs_left", interrupt)
     with pytest.raises(Stopped, match="no longer waiting for the jobs") as caught:

@@ -196,7 +196,6 @@ def test_killed_parent_takes_its_workers_along_and_the_rest_is_done_by_one_proce
     workers = _held_workers_of(parent)
     os.kill(parent, signal.SIGKILL)
     assert warm.wait(parent).was_killed
-    let_go(*workers)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     assert_nothing_half_done(out, clean("tokenize"))
     assert_completed(warm.run(*command("tokenize", out)), out, clean("tokenize"))
@@ -218,7 +217,7 @@ def test_a_killed_worker_ends_the_run_with_a_named_error_and_loses_nothing(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_cleanly_and_the_run_continues(
+def test_a_signal_lets_the_unit_under_way_be_finished_and_the_run_continues(
     number: signal.Signals,
     command: Command,
     clean: Callable[[str], CleanRun],
@@ -226,17 +225,47 @@ def test_a_signal_stops_cleanly_and_the_run_continues(
     fast_tmp: Path,
 ) -> None:
     out = fast_tmp / "out"
-    pid = warm.start(*command("pack", out), env=IN_THE_MIDDLE)
+    pid = warm.start(*command("pack", out), env=held_at("unit.before_record", 2))
     wait_until(lambda: is_held(pid))
+    assert len(_units_done(out)) == 1
     os.kill(pid, number)
     let_go(pid)
     run = warm.wait(pid)
     assert run.code == 75, run.err
-    assert f"stopped by {number.name}" in run.err
+    assert f"{number.name}: finishing the units under way; once more drops them\n" in run.err
+    assert f"stopped by {number.name}\n" in run.err
+    assert len(_units_done(out)) == 2
     assert_nothing_half_done(out, clean("pack"))
     assert not (out / MANIFEST_NAME).exists()
     assert not [*out.rglob(f"*{PARTIAL_SUFFIX}")]
     assert_completed(warm.run(*command("pack", out)), out, clean("pack"))
+
+
+def test_a_second_signal_drops_what_workers_have_under_way(
+    command: Command, clean: Callable[[str], CleanRun], warm: WarmCli, fast_tmp: Path
+) -> None:
+    out = fast_tmp / "out"
+    held = held_at("unit.before_record", 2)
+    pid = warm.start(*command("tokenize", out), "--workers", "2", env=held)
+    workers = _held_workers_of(pid)
+    done = _units_done(out)
+    # The workers hold still, so that the run cannot end by itself.
+    wait_until(lambda: os.kill(pid, signal.SIGTERM) or _has_ended(pid))
+    run = warm.wait(pid)
+    assert run.code == 75, run.err
+    assert "stopped by SIGTERM\n" in run.err
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    assert _units_done(out) == done
+    assert_nothing_half_done(out, clean("tokenize"))
+    assert_completed(warm.run(*command("tokenize", out)), out, clean("tokenize"))
+
+
+def _units_done(out: Path) -> list[str]:
+    return sorted(path.name for path in (out / ".work").glob("unit-*.json"))
+
+
+def _has_ended(pid: int) -> bool:
+    return " Z " in Path(f"/proc/{pid}/stat").read_text()
 
 
 def _held_workers_of(pid: int) -> list[int]:

@@ -13,9 +13,12 @@ from typing import ClassVar
 
 import pytest
 
+from dsv3data.contracts.errors import Stopped
 from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.stages import processes
-from dsv3data.stages.processes import WorkerDied, map_in_processes
+from dsv3data.stages.processes import WorkerDied, map_in_processes, shared_flag
+from dsv3data.stages.stopping import finish_units
+from held import wait_until
 
 _loaded_by = 0
 
@@ -40,7 +43,9 @@ class Total(NullSink):
 
 def test_what_tasks_share_is_loaded_once_and_results_come_in_order() -> None:
     sink = Total()
-    results = map_in_processes(who, range(40), workers=2, prepare=load, sink=sink)
+    flag = shared_flag()
+    done = map_in_processes(who, range(40), workers=2, prepare=load, sink=sink, flag=flag)
+    results = [result for result in done if result is not None]
     assert [task for task, _, _ in results] == list(range(40))
     (nursery,) = {loaded_by for _, loaded_by, _ in results}
     workers = {pid for _, _, pid in results}
@@ -49,28 +54,50 @@ def test_what_tasks_share_is_loaded_once_and_results_come_in_order() -> None:
     assert sink.done == 40
 
 
-def end_the_nursery(task: tuple[Path, int], sink: Sink) -> None:
-    """Leave this worker's pid; when both have, one of them sends the nursery the signal."""
-    folder, number = task
-    nursery = os.getppid()
-    (folder / str(os.getpid())).touch()
-    while len(pids := [int(path.name) for path in folder.iterdir()]) < 2:
-        time.sleep(0.001)
-    if os.getpid() == min(pids):
-        os.kill(nursery, number)
+def kill_the_nursery(folder: Path, sink: Sink) -> None:
+    """When both workers are here, one of them kills the nursery."""
+    if os.getpid() == min(both_workers(folder)):
+        os.kill(os.getppid(), signal.SIGKILL)
     signal.pause()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_workers_end_with_the_process_that_forked_them(tmp_path: Path, number: int) -> None:
+def both_workers(folder: Path) -> list[int]:
+    """Leave this worker's pid, and wait for the other's."""
+    (folder / str(os.getpid())).touch()
+    wait_until(lambda: len([*folder.iterdir()]) == 2)
+    return [int(path.name) for path in folder.iterdir()]
+
+
+def test_workers_end_with_the_process_that_forked_them(tmp_path: Path) -> None:
+    tasks, flag = [tmp_path] * 3, shared_flag()
     with pytest.raises(WorkerDied):
         map_in_processes(
-            end_the_nursery, [(tmp_path, number)] * 3, workers=2, prepare=load, sink=NullSink()
+            kill_the_nursery, tasks, workers=2, prepare=load, sink=NullSink(), flag=flag
         )
-    end = time.monotonic() + 60
-    while any(map(_is_alive, tmp_path.iterdir())) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert [path.name for path in tmp_path.iterdir() if _is_alive(path)] == []
+    wait_until(lambda: not any(map(_is_alive, tmp_path.iterdir())))
+
+
+def signal_to_all(folder: Path, sink: Sink) -> int:
+    """What a batch system does to the processes of a job. Ends when the caller has set the flag."""
+    if os.getpid() == min(pids := both_workers(folder)):
+        for pid in (*pids, os.getppid()):
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGTERM)
+        os.kill(int(folder.name), signal.SIGTERM)
+    wait_until(lambda: processes._flag.value)
+    return os.getpid()
+
+
+def test_a_signal_to_all_processes_lets_tasks_end_and_none_begin(tmp_path: Path) -> None:
+    folder = tmp_path / str(os.getpid())
+    folder.mkdir()
+    tasks, flag = [folder] * 50, shared_flag()
+    with pytest.raises(Stopped, match="stopped by SIGTERM"), finish_units(NullSink(), flag):
+        done = map_in_processes(
+            signal_to_all, tasks, workers=2, prepare=load, sink=NullSink(), flag=flag
+        )
+    assert sorted(done[:2]) == sorted(int(path.name) for path in folder.iterdir())
+    assert done[2:] == [None] * 48
 
 
 def _is_alive(path: Path) -> bool:

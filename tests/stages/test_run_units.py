@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.io.atomic import write_atomic
 from dsv3data.io.manifest_file import describe_file
+from dsv3data.stages import stopping
+from dsv3data.stages.stopping import LocalFlag, finish_units
 from dsv3data.stages.units import complete_unit, run_units
 from fated_units import fated_units
 
@@ -34,10 +36,12 @@ class Task:
         return self.name
 
     def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
-        if self.fate == "raise":
+        if self.fate.startswith("interrupt"):
+            signal.raise_signal(signal.SIGTERM)
+        if self.fate == "interrupt twice":
+            signal.raise_signal(signal.SIGINT)
+        if self.fate.endswith("raise"):
             raise BadInput("this unit is bad", where=self.name)
-        if self.fate == "interrupt":
-            os.kill(os.getpid(), signal.SIGTERM)
         if self.fate == "once" and (self.out / self.name).exists():
             raise AssertionError("done twice")
         write_atomic(self.out / self.name, self.name.encode())
@@ -80,14 +84,72 @@ def test_an_error_of_a_unit_is_the_error_of_the_run_and_finished_units_stay(
     run_units([Task("a", tmp_path, "once")], workers=1, sink=NullSink())
 
 
-def test_a_signal_stops_the_run_and_the_old_handlers_return(tmp_path: Path) -> None:
+class Listener(NullSink):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def interrupted(out: Path, fate: str) -> tuple[list[str], list[str]]:
+    """Files that a run leaves whose second of three units meets this fate; what was told."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    tasks = [Task("a", tmp_path), Task("b", tmp_path, "interrupt"), Task("c", tmp_path)]
+    tasks, sink = [Task("a", out), Task("b", out, fate), Task("c", out)], Listener()
     with pytest.raises(Stopped, match="stopped by SIGTERM") as caught:
-        run_units(tasks, workers=1, sink=NullSink())
+        run_units(tasks, workers=1, sink=sink)
     assert caught.value.exit_code == 75
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".work", "a"]
+    return sorted(path.name for path in out.glob("**/[!.]*") if path.is_file()), sink.notes
+
+
+TOLD = ["SIGTERM: finishing the units under way; once more drops them"]
+
+
+def test_a_signal_lets_the_unit_under_way_be_finished_and_none_begin(tmp_path: Path) -> None:
+    files = ["a", "b", "unit-a.json", "unit-b.json"]
+    assert interrupted(tmp_path, "interrupt") == (files, TOLD)
+    tasks = [Task(name, tmp_path, "once") for name in "abc"]
+    assert len(run_units(tasks, workers=1, sink=NullSink())) == 3
+
+
+def test_a_second_signal_drops_the_unit_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "_REPEAT_SECONDS", 0.0)
+    assert interrupted(tmp_path, "interrupt twice") == (["a", "unit-a.json"], TOLD)
+
+
+def test_signals_that_come_together_are_one_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "_REPEAT_SECONDS", math.inf)
+    files = ["a", "b", "unit-a.json", "unit-b.json"]
+    assert interrupted(tmp_path, "interrupt twice") == (files, TOLD)
+
+
+def test_an_error_of_the_unit_under_way_is_not_hidden_by_a_signal(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="this unit is bad"):
+        run_units([Task("a", tmp_path, "interrupt, raise")], workers=1, sink=NullSink())
+
+
+def test_a_signal_after_the_unit_goes_to_who_listened_before(tmp_path: Path) -> None:
+    """So a task that Slurm warns of its time limit is requeued by datatrove."""
+    heard: list[int] = []
+
+    def unit_with_a_warning() -> None:
+        flag = LocalFlag()
+        with finish_units(NullSink(), flag):
+            signal.raise_signal(signal.SIGUSR1)
+            assert (flag.value, heard) == (signal.SIGUSR1, [])
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        with pytest.raises(Stopped, match="stopped by SIGUSR1"):
+            unit_with_a_warning()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [signal.SIGUSR1]
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dsv3data.contracts.errors import BadConfig, BadInput, EnvironmentFault, Sto
 from dsv3data.contracts.progress import NullSink
 from dsv3data.io.lock import OutputLock, SharedOutputLock
 from dsv3data.stages.output import open_output
-from dsv3data.stages.shared_run import SharedRun, begin_run, do_share, gather
+from dsv3data.stages.shared_run import SharedRun, ask_to_stop, begin_run, do_share, gather
 from fated_units import PLAN, FatedUnit, fated_units
 
 COMMAND = "dsv3data something --out here"
@@ -97,15 +97,26 @@ def test_the_error_of_a_task_is_the_error_of_the_run(run: SharedRun) -> None:
         gather(run, mended)
 
 
-def test_a_stopped_task_keeps_its_finished_units_and_leaves_no_error(run: SharedRun) -> None:
+def test_a_stopped_task_finishes_its_unit_and_leaves_no_error(run: SharedRun) -> None:
     with pytest.raises(Stopped, match="stopped by SIGTERM"):
         share(run, units_of(run, {4: "interrupt"}), 0, 2)
     assert [*run.folder.iterdir()] == []
-    with pytest.raises(EnvironmentFault, match="5 of 7 units are not done: u1, u3, u4, u5, u6"):
+    with pytest.raises(EnvironmentFault, match="4 of 7 units are not done: u1, u3, u5, u6"):
         gather(run, units_of(run))
     for rank in range(2):
         share(run, units_of(run), rank, 2)
     assert len(gather(run, units_of(run))) == 7
+
+
+def test_a_run_that_was_asked_to_stop_begins_no_unit(run: SharedRun) -> None:
+    ask_to_stop(run)
+    with pytest.raises(Stopped, match=f"stopped by the command that began the run, {COMMAND}"):
+        share(run, units_of(run), 0, 2)
+    with pytest.raises(EnvironmentFault, match="7 of 7 units are not done"):
+        gather(run, units_of(run))
+    again = begun(run.out)
+    share(again, units_of(again), 0, 1)
+    assert len(gather(again, units_of(again))) == 7
 
 
 def test_the_same_rank_twice_at_the_same_time_does_no_harm(run: SharedRun) -> None:

@@ -15,6 +15,7 @@ from dsv3data.contracts.progress import Sink
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.stages.shared_run import SharedRun, begin_run, errors_of, gather
 from dsv3data.stages.stage import Stage
+from dsv3data.stages.stopping import stop_on_signals
 from dsv3data_pipelines.executors.progress import (
     PUBLISH,
     PUBLISHED_NAME,
@@ -106,7 +107,7 @@ def _with_ray(
 
     note_run(run, stage, executor="ray", tasks=tasks, jobs={})
     look = Follower(stage, sink).look
-    run_tasks(stage, run, tasks=tasks, at_once=at_once, options=options, look=look)
+    run_tasks(stage, run, tasks=tasks, at_once=at_once, options=options, look=look, sink=sink)
     look()
     return publish(stage, run, sink=sink)
 
@@ -122,14 +123,15 @@ def _follow(
     follower = Follower(stage, sink)
     asked = time.monotonic()
     try:
-        while not publishing_ended(run):
-            follower.look()
-            time.sleep(_LOOK_SECONDS)
-            if time.monotonic() - asked >= _ASK_SECONDS:
-                if not jobs_left(jobs):
-                    break
-                asked = time.monotonic()
-    except KeyboardInterrupt as error:
+        with stop_on_signals():
+            while not publishing_ended(run):
+                follower.look()
+                time.sleep(_LOOK_SECONDS)
+                if time.monotonic() - asked >= _ASK_SECONDS:
+                    if not jobs_left(jobs):
+                        break
+                    asked = time.monotonic()
+    except Stopped as error:
         raise Stopped(
             "no longer waiting for the jobs",
             where=f"Slurm jobs {jobs.units} and {jobs.publish}",

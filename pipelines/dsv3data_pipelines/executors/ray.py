@@ -15,11 +15,12 @@ import ray
 from datatrove.executor import RayPipelineExecutor
 from ray.exceptions import RayError
 
-from dsv3data.contracts.errors import BadConfig, Dsv3DataError, EnvironmentFault
+from dsv3data.contracts.errors import BadConfig, EnvironmentFault
+from dsv3data.contracts.progress import Sink
 from dsv3data.io.lock import wait_until_free
-from dsv3data.stages.shared_run import SharedRun
+from dsv3data.stages.shared_run import SharedRun, ask_to_stop
 from dsv3data.stages.stage import Stage
-from dsv3data.stages.units import stop_on_signals
+from dsv3data.stages.stopping import Flag, LocalFlag, finish_units, stop_on_signals, stopped
 from dsv3data_pipelines.executors.steps import DoShare
 
 _OPTIONS = ("num_cpus", "num_gpus", "memory", "max_retries")
@@ -35,6 +36,7 @@ def run_tasks(
     at_once: int | None,
     options: Mapping[str, str],
     look: Callable[[], None],
+    sink: Sink,
 ) -> None:
     """Do all tasks on the Ray cluster of RAY_ADDRESS, the one of this machine, or a new local one.
 
@@ -48,7 +50,7 @@ def run_tasks(
     Raises:
         BadConfig: an option that is none of these.
         EnvironmentFault: Ray cannot be started or reached.
-        Stopped: on SIGINT or SIGTERM.
+        Stopped: on SIGINT or SIGTERM, once the tasks have finished the units under way.
     """
     numbers = _numbers(options)
     executor = RayPipelineExecutor(
@@ -57,13 +59,14 @@ def run_tasks(
         logging_dir=str(run.folder / "units"),
         skip_completed=False,
     )
-    ours = not ray.is_initialized()
+    ours, flag = not ray.is_initialized(), LocalFlag()
     with stop_on_signals():
         if ours:
             _connect()
         try:
-            _run_all(executor, tasks, at_once or tasks, numbers, look)
-            wait_until_free(run.out, seconds=_END_SECONDS)  # cancelled tasks need a moment to die
+            with stop_on_signals(), finish_units(sink, flag):  # Ray has put its own handler there
+                _run_all(executor, run, tasks, at_once or tasks, numbers, look, flag)
+                wait_until_free(run.out, seconds=_END_SECONDS)  # cancelled tasks take a moment
         finally:
             if ours:
                 ray.shutdown()
@@ -72,8 +75,8 @@ def run_tasks(
 def _connect() -> None:
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    except Dsv3DataError:  # a signal
-        raise
+    except SystemExit as error:  # Ray's handler of SIGTERM
+        raise stopped("SIGTERM") from error
     except Exception as error:  # Ray raises plain ones here
         raise EnvironmentFault(
             f"Ray does not start: {error}",
@@ -84,20 +87,33 @@ def _connect() -> None:
 
 
 def _run_all(
-    executor: Any, tasks: int, at_once: int, options: Mapping[str, Any], look: Callable[[], None]
+    executor: Any,
+    run: SharedRun,
+    tasks: int,
+    at_once: int,
+    options: Mapping[str, Any],
+    look: Callable[[], None],
+    flag: Flag,
 ) -> None:
     remote = ray.remote(_run_rank).options(**options)
     shared = ray.put(executor)
     waiting = list(range(tasks))
     running: list[Any] = []
+    stopping = False
     while waiting or running:
         while waiting and len(running) < at_once:
             running.append(remote.remote(shared, waiting.pop(0)))
         ended, running = ray.wait(running, timeout=_LOOK_SECONDS)
         look()
+        if flag.value and not stopping:
+            stopping = True
+            waiting.clear()
+            ask_to_stop(run)
         try:
             ray.get(ended)
         except RayError:
+            if stopping:
+                continue  # it has stopped
             for task in running:
                 ray.cancel(task, force=True)
             return

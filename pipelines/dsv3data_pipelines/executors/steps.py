@@ -21,6 +21,7 @@ from dsv3data.io.sealed import seal
 from dsv3data.stages.output import open_output, write_run_facts
 from dsv3data.stages.shared_run import SharedRun, do_share, gather, noted_errors, share_of
 from dsv3data.stages.stage import Stage
+from dsv3data.stages.stopping import stop_on_signals
 from dsv3data.stages.units import UnitTask
 from dsv3data_pipelines.executors.progress import PUBLISH, PUBLISHED_NAME
 
@@ -134,7 +135,8 @@ class _Carried(Generic[Thing]):
 def _exit_codes() -> Iterator[None]:
     """Print an expected failure as the command line does, and end the process with its code."""
     try:
-        yield
+        with stop_on_signals():
+            yield
     except Dsv3DataError as error:
         sys.stderr.write(printable(str(error)) + "\n")
         raise SystemExit(error.exit_code) from error
