@@ -14,7 +14,7 @@
 #   attention     45     60  flex against torch's own kernels, with and without borders of documents
 #   optimizer     12     25  AdamW beside torch's fused one
 #   loader        10     20  tokens/s from packed shards to the GPU
-#   sanitizer     30     40  compute-sanitizer on small matrices, where it is installed
+#   sanitizer     45     60  compute-sanitizer on small matrices, where it is installed
 #
 # Seconds. The plan is an estimate: 8 s to import torch and make the model, then mostly compiling
 # (0.4 to 1.7 s a GEMM on a CPU core, six cuts, three kinds). `gate` takes the time it is given. After
@@ -89,7 +89,7 @@ for section in $sections; do
     loader) measure 20 loader gpu_training.py ;;
     sanitizer)
         if command -v compute-sanitizer >/dev/null; then
-            run 40 sanitizer compute-sanitizer --error-exitcode 9 \
+            run 60 sanitizer compute-sanitizer --error-exitcode 9 \
                 "$python" tests/helpers/kernel_checks.py cuda --small 0
         else
             say "sanitizer: compute-sanitizer is not on this machine"
