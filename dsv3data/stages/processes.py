@@ -19,7 +19,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import RawValue
@@ -42,6 +42,10 @@ class WorkerDied(Exception):
     def __init__(self, left: Sequence[int]) -> None:
         super().__init__(left)
         self.left = left
+
+
+class _NotBegun(Exception):
+    """The flag was set before the task was begun."""
 
 
 def shared_flag() -> Flag:
@@ -88,7 +92,7 @@ def _nurse(
 ) -> list[Result | None]:
     prepare(tasks)
     gc.freeze()  # a collection would write to every object, and so copy the memory of all
-    futures: list[Future[Result | None]] = []
+    futures: list[Future[Result]] = []
     try:
         with _pool(workers, multiprocessing.get_context("fork"), _progress, _flag) as pool:
             for task in tasks:
@@ -98,10 +102,22 @@ def _nurse(
         raise WorkerDied(_left(futures)[:workers]) from error
 
 
-def _results(futures: Sequence[Future[Result]]) -> list[Result]:
-    for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-        future.result()
-    return [future.result() for future in futures]
+def _results(futures: Sequence[Future[Result]]) -> list[Result | None]:
+    done = wait(futures, return_when=FIRST_EXCEPTION).done
+    if _flag.value:
+        for future in futures:
+            future.cancel()  # but for those that workers have
+    else:
+        for future in done:
+            future.result()
+    return [_result(future) for future in futures]
+
+
+def _result(future: Future[Result]) -> Result | None:
+    try:
+        return future.result()
+    except (CancelledError, _NotBegun):
+        return None
 
 
 def _left(futures: Sequence[Future[Result]]) -> list[int]:
@@ -173,5 +189,7 @@ def _start(progress: Any, flag: Any, parent: int) -> None:
         os._exit(1)
 
 
-def _do(work: Callable[[Task, Sink], Result], task: Task) -> Result | None:
-    return None if _flag.value else work(task, _QueueSink(_progress))
+def _do(work: Callable[[Task, Sink], Result], task: Task) -> Result:
+    if _flag.value:
+        raise _NotBegun
+    return work(task, _QueueSink(_progress))
