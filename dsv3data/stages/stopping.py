@@ -31,7 +31,7 @@ from dsv3data.contracts.progress import Sink
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # `timeout` sends its signal twice, and wrappers pass on what the terminal has sent already.
-_REPEAT_SECONDS = 0.5
+REPEAT_SECONDS = 0.5
 
 
 class Flag(Protocol):
@@ -133,7 +133,7 @@ def _handled(numbers: Sequence[int], handler: Callable[[int], None]) -> Iterator
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= _REPEAT_SECONDS:
+        if now - last >= REPEAT_SECONDS:
             last = now
             handler(number)
 

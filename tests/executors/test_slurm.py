@@ -98,7 +98,7 @@ def test_counts_of_a_sample_are_those_of_one_machine(
     assert (seen.units_done, seen.tasks_done, seen.published) == (seen.units, 2, True)
 
 
-def test_a_preempted_task_stops_cleanly_is_requeued_and_goes_on(
+def test_a_preempted_task_finishes_its_unit_is_requeued_and_goes_on(
     slurm: TinySlurm,
     on_slurm: Callable[..., CliResult],
     tokenize_words: list[str | Path],
@@ -106,15 +106,16 @@ def test_a_preempted_task_stops_cleanly_is_requeued_and_goes_on(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "tokens"
-    # Held after more than half of its units: the requeued task has too few left to be held again.
+    # Held in a unit beyond the half: the requeued task has too few left to be held again.
     half = len(read_manifest(local_tokens).input["units"]) // 2 + 1
-    held = held_at("unit.after_record", half)
+    held = held_at("unit.before_record", half)
     units, last = jobs_of(on_slurm(*tokenize_words, "--out", out, "--tasks", "1", env=held))
     wait_until(lambda: any(map(is_held, _processes_of(out))))
-    assert run_progress(out).units_done == half
+    assert run_progress(out).units_done == half - 1
     urgent = slurm.run("sbatch", "--parsable", "-p", "high", "--exclusive", "--wrap", "true")
     wait_until(lambda: "stopped by SIGTERM" in logs(out))
-    assert not run_progress(out).published
+    assert "SIGTERM: finishing the units under way" in logs(out)
+    assert (run_progress(out).units_done, run_progress(out).published) == (half, False)
     slurm.wait(urgent.strip())
     # Slurm would let a requeued task wait for two minutes.
     slurm.run("scontrol", "update", f"job={units}", "StartTime=now")

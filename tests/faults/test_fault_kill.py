@@ -25,6 +25,7 @@ from dsv3data.contracts.manifest import MANIFEST_NAME
 from dsv3data.contracts.progress import NullSink
 from dsv3data.io.atomic import PARTIAL_SUFFIX
 from dsv3data.io.failpoints import VARIABLE
+from dsv3data.stages import stopping
 from folders import published
 from held import held_at, is_held, let_go, wait_until
 from warm_cli import Finished, WarmCli
@@ -250,7 +251,10 @@ def test_a_second_signal_drops_what_workers_have_under_way(
     workers = _held_workers_of(pid)
     done = _units_done(out)
     # The workers hold still, so that the run cannot end by itself.
-    wait_until(lambda: os.kill(pid, signal.SIGTERM) or _has_ended(pid))
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: "once more drops them" in warm.told(pid))
+    time.sleep(stopping.REPEAT_SECONDS)
+    os.kill(pid, signal.SIGTERM)
     run = warm.wait(pid)
     assert run.code == 75, run.err
     assert "stopped by SIGTERM\n" in run.err
@@ -262,10 +266,6 @@ def test_a_second_signal_drops_what_workers_have_under_way(
 
 def _units_done(out: Path) -> list[str]:
     return sorted(path.name for path in (out / ".work").glob("unit-*.json"))
-
-
-def _has_ended(pid: int) -> bool:
-    return " Z " in Path(f"/proc/{pid}/stat").read_text()
 
 
 def _held_workers_of(pid: int) -> list[int]:

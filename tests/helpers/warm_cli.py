@@ -70,6 +70,10 @@ class WarmCli:
         self._logs[pid] = log
         return pid
 
+    def told(self, pid: int) -> str:
+        """What a run that has not ended has written to stderr so far."""
+        return self._logs[pid].with_suffix(".err").read_text()
+
     def wait(self, pid: int) -> Finished:
         """The end of a run that `start` began."""
         answer = self._ask(do="wait", pid=pid)

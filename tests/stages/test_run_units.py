@@ -116,14 +116,14 @@ def test_a_signal_lets_the_unit_under_way_be_finished_and_none_begin(tmp_path: P
 def test_a_second_signal_drops_the_unit_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "_REPEAT_SECONDS", 0.0)
+    monkeypatch.setattr(stopping, "REPEAT_SECONDS", 0.0)
     assert interrupted(tmp_path, "interrupt twice") == (["a", "unit-a.json"], TOLD)
 
 
 def test_signals_that_come_together_are_one_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "_REPEAT_SECONDS", math.inf)
+    monkeypatch.setattr(stopping, "REPEAT_SECONDS", math.inf)
     files = ["a", "b", "unit-a.json", "unit-b.json"]
     assert interrupted(tmp_path, "interrupt twice") == (files, TOLD)
 
