@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dsv3data.contracts.errors import BadConfig, BadInput, EnvironmentFault
+from dsv3data.contracts.errors import BadConfig, BadInput, EnvironmentFault, Stopped
 from dsv3data.contracts.manifest import Manifest
 from dsv3data.contracts.progress import NullSink
 from dsv3data_pipelines.executors import run_on_cluster, run_progress
@@ -116,6 +116,17 @@ def test_the_error_of_a_task_is_the_error_of_the_run(address: str, tmp_path: Pat
     assert caught.value.fix == "mend it"
 
 
+def test_a_signal_to_the_command_lets_tasks_finish_their_units(
+    address: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        run(out, {1: f"stop {os.getpid()}"}, tasks=1)
+    assert sorted(path.name for path in out.glob("u*")) == ["u0", "u1"]
+    assert len([*out.glob(".work/unit-*.json")]) == 2
+    assert len(run(out, {}).files) == 7
+
+
 @pytest.mark.parametrize("option", [{"time": "1"}, {"memory": "much"}, {"num_cpus": "-1"}])
 def test_an_option_that_ray_tasks_do_not_have(tmp_path: Path, option: dict[str, str]) -> None:
     with pytest.raises(BadConfig, match="is no option of Ray tasks with a number"):
@@ -128,6 +139,16 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         run(tmp_path / "out", {})
     assert "which is not installed" in caught.value.what
     assert caught.value.fix == "pip install 'dsv3data[ray]'"
+
+
+def test_a_signal_while_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: object) -> None:
+        raise SystemExit(15)  # as Ray's own handler of SIGTERM does
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        run(tmp_path / "out", {})
 
 
 def test_a_ray_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from dsv3data.io.ledger import UnitRecord
 from dsv3data.io.manifest_file import describe_file
 from dsv3data.stages.output import finish_output
 from dsv3data.stages.stage import Stage
+from held import wait_until
 
 PLAN = {"config": {"seed": 0}}
 
@@ -41,6 +42,9 @@ class FatedUnit:
             raise BadInput("this unit is bad", where=self.name, fix="mend it")
         if self.fate == "interrupt":
             os.kill(os.getpid(), signal.SIGTERM)
+        if self.fate.startswith("stop "):  # and the pid of the run's command
+            os.kill(int(self.fate.split()[1]), signal.SIGTERM)
+            wait_until(lambda: [*self.out.glob(".work/run-*/stop.json")])
         if self.fate == "die" or (self.fate == "die once" and self._first_time()):
             os.kill(os.getpid(), signal.SIGKILL)
         for _ in range(4):  # some chances for two tasks to meet
