@@ -96,7 +96,8 @@ def test_counts_of_a_sample_are_those_of_one_machine(
 
 
 def test_a_killed_task_is_done_again(address: str, tmp_path: Path) -> None:
-    manifest = run(tmp_path / "out", {1: "die once", 5: "die once"})
+    # "interrupt": a node is taken away; the task ends after that unit.
+    manifest = run(tmp_path / "out", {1: "die once", 3: "interrupt", 5: "die once"})
     assert [file.name for file in manifest.files] == [f"u{index}" for index in range(7)]
 
 
