@@ -10,7 +10,11 @@ from dsv3data.contracts.errors import BadInput, IntegrityError
 from dsv3data.contracts.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
+    PACKED,
     RUN_NAME,
+    TOKENIZER,
+    TOKENS,
+    WORD_COUNTS,
     FileRecord,
     Manifest,
     manifest_from_tree,
@@ -22,6 +26,12 @@ from dsv3data.io.sealed import read_sealed, seal
 REBUILD = "run the command that made this folder again: it rebuilds only what is damaged"
 REMAKE = "make the data set again with this version of dsv3data, with --fresh"
 _READ_BYTES = 1 << 20
+_WRITERS = {
+    TOKENIZER: "tokenizer train",
+    WORD_COUNTS: "tokenizer count",
+    TOKENS: "tokenize",
+    PACKED: "pack",
+}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -86,7 +96,9 @@ def _check_format(name: object, version: object, path: Path, expect: Sequence[st
             f"this folder holds {name}, not {' or '.join(expect)}",
             where=str(path),
             effect="nothing was read",
-            fix="give the folder that `dsv3data tokenize` or `dsv3data pack` wrote",
+            fix="give the folder that "
+            + " or ".join(f"`dsv3data {_WRITERS[kind]}`" for kind in expect)
+            + " wrote",
         )
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise BadInput(

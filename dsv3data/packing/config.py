@@ -73,6 +73,11 @@ class PackConfig:
         """Share of a domain's documents chosen for FIM."""
         return dict(map(_pair, self.fim_domain_rates)).get(domain, self.fim_rate)
 
+    @property
+    def named_domains(self) -> list[str]:
+        """Domains that have values of their own here."""
+        return [_pair(text)[0] for text in self.fim_domain_rates] + [*self.fim_line_domains]
+
     def _check_domain_rates(self) -> None:
         example = '["code=0.5"]'
         for text in self.fim_domain_rates:

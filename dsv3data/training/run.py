@@ -18,6 +18,7 @@ from dsv3data.contracts.meter import Meter
 from dsv3data.contracts.progress import Sink
 from dsv3data.io.atomic import set_aside, write_atomic
 from dsv3data.io.lock import OutputLock
+from dsv3data.io.places import refuse_output_inside
 from dsv3data.kernels.dispatch import backend_of, operations, remember_choices
 from dsv3data.loader.packed_dataset import PackedDataset
 from dsv3data.loader.prefetch import Prefetcher
@@ -86,6 +87,7 @@ def run_training(
         start_from: a run whose newest weights a new run starts from, as a phase of long context
             does, or a folder of imported ones; a run that has a checkpoint goes on from that.
     """
+    refuse_output_inside([data], out)
     dataset = PackedDataset.open(data)
     stream = SequenceStream(dataset, seed=config.seed, stages=config.data.stages)
     with _read_ahead(stream, config) as rows:

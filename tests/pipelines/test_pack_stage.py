@@ -384,6 +384,24 @@ def test_an_excluded_document_touches_only_its_partition(
     assert shard_hashes(pack_tiny(tiny_tokens, out, update=True)) == before
 
 
+@pytest.mark.parametrize(
+    "change", [{"fim_domain_rates": ("cod=0.5",)}, {"fim_line_domains": ("cod",)}]
+)
+def test_a_domain_that_is_not_there_is_refused(
+    change: dict[str, Any], tiny_tokens: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(PACK_CONFIG, **change)
+    domains = ", ".join(sorted(read_manifest(tiny_tokens).counts["domains"]))
+    for act in (
+        lambda: pack_tiny(tiny_tokens, tmp_path / "x", config=config),
+        lambda: forecast(tiny_tokens, contexts=(64,), config=config),
+    ):
+        with pytest.raises(BadInput, match="has no document of domain 'cod'") as caught:
+            act()
+        assert caught.value.fix == f"its domains are {domains}"
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_removed_source_leaves_the_bytes_of_a_set_without_it(
     tiny_corpus: Path, tiny_tokenizer: Path, tiny_tokens: Path, tmp_path: Path
 ) -> None:

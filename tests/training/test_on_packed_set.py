@@ -55,6 +55,14 @@ def test_train_resume_and_refuse_on_a_packed_set(tiny_packed: Path, tmp_path: Pa
         run(tiny_packed, tmp_path / "pieces", steps=14, seed=1)
 
 
+def test_no_run_is_written_into_its_data(tiny_packed: Path) -> None:
+    before = sorted(tiny_packed.iterdir())
+    for out in (tiny_packed, tiny_packed / "run"):
+        with pytest.raises(BadConfig, match="the output folder is, or lies in, an input folder"):
+            run(tiny_packed, out, steps=1)
+    assert sorted(tiny_packed.iterdir()) == before
+
+
 def test_reading_ahead_changes_nothing_while_batches_grow(
     tiny_packed: Path, tmp_path: Path
 ) -> None:

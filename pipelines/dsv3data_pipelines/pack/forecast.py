@@ -39,7 +39,7 @@ def forecast(
     for context in contexts:
         replace(config, context=context)  # refuses one out of range
     manifest = read_manifest(tokens, expect=(TOKENS,))
-    refuse_unpackable(tokens, manifest)
+    refuse_unpackable(tokens, manifest, config)
     kept_out = exclusions or Exclusions()
     excluded = count_excluded(tokens, manifest, kept_out)
     partitions = partitions_of(manifest, config, excluded.tokens)

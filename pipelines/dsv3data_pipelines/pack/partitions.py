@@ -83,11 +83,12 @@ def partitions_of(
     return Partitions(counts=counts, draws=config.draws)
 
 
-def refuse_unpackable(tokens: Path, manifest: Manifest) -> None:
+def refuse_unpackable(tokens: Path, manifest: Manifest, config: PackConfig) -> None:
     """A set without documents has no rows, and shards are named after their domains.
 
     Raises:
-        BadInput: no document, or two domains whose names differ in case only.
+        BadInput: no document, two domains whose names differ in case only, or none of a name that
+            the config gives: a typo would change nothing.
     """
     if not manifest.counts["documents"]:
         raise BadInput(
@@ -106,4 +107,13 @@ def refuse_unpackable(tokens: Path, manifest: Manifest) -> None:
                 effect="nothing was packed: on a disk that tells no case, the files of one "
                 "would replace the other's",
                 fix="give them one name, or two, with `dsv3data tokenize --domain NAME=GLOB`",
+            )
+    for domain in config.named_domains:
+        if domain not in manifest.counts["domains"]:
+            known = ", ".join(sorted(manifest.counts["domains"]))
+            raise BadInput(
+                f"the token set has no document of domain {domain!r}",
+                where=str(tokens),
+                effect="nothing was packed",
+                fix=f"its domains are {known}",
             )

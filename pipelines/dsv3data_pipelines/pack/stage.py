@@ -201,7 +201,7 @@ def plan_pack(
     refuse_output_inside([tokens], out)
     manifest = read_manifest(tokens, expect=(TOKENS,))
     vocabulary = _vocabulary(tokens, manifest)
-    refuse_unpackable(tokens, manifest)
+    refuse_unpackable(tokens, manifest, config)
     kept_out = exclusions or Exclusions()
     excluded = count_excluded(tokens, manifest, kept_out)
     tree = {
