@@ -331,6 +331,10 @@ def engine_is_wrong(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     unit._load.cache_clear()
 
 
+def units_with_documents(out: Path) -> int:
+    return len({shard.name.split("-")[1] for shard in read_manifest(out).shards()})
+
+
 def test_each_engine_gives_the_same_set(
     tiny_corpus: Path, tiny_tokenizer: Path, tiny_tokens: Path, tmp_path: Path
 ) -> None:
@@ -341,7 +345,7 @@ def test_each_engine_gives_the_same_set(
         run = json.loads((out / "run.json").read_text())
         ((name, units),) = run["units_by_engine"].items()
         assert name.startswith(described)
-        assert units == len(read_manifest(out).input["units"])
+        assert units == units_with_documents(out)
         assert run["documents_checked"] == (units if engine == "fastokens" else 0)
 
 
@@ -355,7 +359,7 @@ def test_a_unit_that_another_engine_did_is_kept(
     run = json.loads((out / "run.json").read_text())
     assert sorted(run["units_by_engine"].values()) == [
         1,
-        len(read_manifest(out).input["units"]) - 1,
+        units_with_documents(out) - 1,
     ]
     shard = next(one for one in read_manifest(out).shards() if one.name == lost.name)
     assert run["documents_encoded"] == shard.rows
