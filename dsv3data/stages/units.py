@@ -115,20 +115,25 @@ def _finished(task: UnitTask, ledger: Ledger) -> UnitRecord | None:
 def _run_in_processes(
     tasks: Sequence[Task], workers: int, sink: Sink, flag: Flag
 ) -> list[UnitRecord]:
-    """The records of all tasks, or of those that were begun before the flag was set."""
+    """The records of all tasks, or of those that were begun before the flag was set.
+
+    The largest are begun first, so that no worker waits long for the last one of another.
+    """
+    ordered = sorted(tasks, key=lambda task: -task.size)
     try:
         records = map_in_processes(
-            complete_unit, tasks, workers=workers, prepare=_warm_up, sink=sink, flag=flag
+            complete_unit, ordered, workers=workers, prepare=_warm_up, sink=sink, flag=flag
         )
     except WorkerDied as error:
-        names = ", ".join(tasks[number].name for number in error.left)
+        names = ", ".join(ordered[number].name for number in error.left)
         raise EnvironmentFault(
             "a worker process died",
             where=f"{tasks[0].out}" + (f", in one of the units {names}" if names else ""),
             effect="nothing unfinished has a final name; all finished units are kept",
             fix="look for the out-of-memory killer, use fewer --workers, run the command again",
         ) from error
-    return [record for record in records if record is not None]
+    record_of = {task.name: record for task, record in zip(ordered, records, strict=True)}
+    return [record for task in tasks if (record := record_of[task.name]) is not None]
 
 
 def _warm_up(tasks: Sequence[UnitTask]) -> None:

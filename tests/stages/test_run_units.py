@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.io.atomic import write_atomic
 from dsv3data.io.manifest_file import describe_file
-from dsv3data.stages import stopping
+from dsv3data.stages import stopping, units
 from dsv3data.stages.stopping import LocalFlag, finish_units
 from dsv3data.stages.units import complete_unit, run_units
 from fated_units import fated_units
@@ -63,6 +63,21 @@ def test_records_come_in_the_order_of_the_tasks_and_only_once(tmp_path: Path) ->
         records = run_units(tasks, workers=1, sink=sink)
         assert [record.files[0].name for record in records] == [task.name for task in tasks]
         assert sink.done == 15
+
+
+def test_workers_begin_with_the_largest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def one_after_the_other(work: Any, tasks: Sequence[Task], **_: Any) -> list[Any]:
+        begun.extend(task.name for task in tasks)
+        return [work(task, NullSink()) for task in tasks]
+
+    monkeypatch.setattr(units, "map_in_processes", one_after_the_other)
+    tasks = [Task(f"u{size}", tmp_path, size=size) for size in (2, 7, 5, 7)]
+    tasks[3] = Task("second", tmp_path, size=7)
+    records = run_units(tasks, workers=2, sink=NullSink())
+    assert begun == ["u7", "second", "u5", "u2"]
+    assert [record.files[0].name for record in records] == ["u2", "u7", "u5", "second"]
 
 
 def test_a_unit_whose_file_is_damaged_is_done_again(tmp_path: Path) -> None:
