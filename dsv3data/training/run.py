@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -134,8 +135,14 @@ def train_on(
         require_tensorboard()
     for line in describe(config):
         sink.note(line)
+    if dataset.context < config.model.context:
+        sink.note(
+            f"rows of the data have {dataset.context:,} ids, fewer than the model's context: a step "
+            "has fewer tokens than this"
+        )
     if dry_run:
         return _nothing_trained(out)
+    check_memory(config)
     if fresh:
         move_aside(out, sink)
     return train_folder(
@@ -235,6 +242,31 @@ def check_device(config: TrainConfig) -> None:
         operations(torch.device(config.device))
 
 
+def check_memory(config: TrainConfig) -> None:
+    """Refuse a model whose weights, gradients and moments alone are more than the machine has.
+
+    Raises:
+        EnvironmentFault: with the bytes needed and those there.
+    """
+    needed = _held_bytes(config)
+    if config.device == "cuda":
+        there, where = torch.cuda.get_device_properties(0).total_memory, "the GPU"
+    else:
+        there, where = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "this machine"
+    if needed > there:
+        raise EnvironmentFault(
+            f"the model needs {needed / 2**30:,.1f} GiB for weights, gradients and moments; "
+            f"{where} has {there / 2**30:,.1f} GiB",
+            where=f"device={config.device}",
+            effect="nothing was started",
+            fix="take a smaller model, for example configs/tiny.toml; --dry-run describes any",
+        )
+
+
+def _held_bytes(config: TrainConfig) -> int:
+    return training_bytes(config.model, 2 if config.optimizer.moments == "bf16" else 4)
+
+
 def describe(config: TrainConfig) -> list[str]:
     """Size, memory and cost of the run, for people."""
     size = count_parameters(config.model)
@@ -245,7 +277,7 @@ def describe(config: TrainConfig) -> list[str]:
     lines = [
         f"model: {size.total:,} parameters ({size.main:,} main, {size.mtp:,} MTP), "
         f"{size.active:,} active per token",
-        f"memory: {training_bytes(config.model, moment_bytes) / 2**30:,.2f} GiB for fp32 weights, "
+        f"memory: {_held_bytes(config) / 2**30:,.2f} GiB for fp32 weights, "
         f"gradients and {config.optimizer.moments} Adam moments, activations beside",
         f"step: {config.batch_rows} rows of {context:,} tokens, {flop * step_tokens:.2e} FLOP; "
         f"{config.steps:,} steps are {planned_tokens(config):,} tokens",

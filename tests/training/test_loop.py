@@ -14,6 +14,7 @@ import torch
 
 from dsv3data.contracts.errors import BadConfig, BadInput, EnvironmentFault
 from dsv3data.io.lock import OutputLock
+from dsv3data.model.config import ModelConfig
 from dsv3data.training import step as step_module
 from dsv3data.training.checkpoint import list_checkpoints, load_weights
 from dsv3data.training.metrics import (
@@ -94,6 +95,16 @@ def test_a_person_reads_sizes_and_a_line_every_few_steps(tmp_path: Path) -> None
     assert [line.split()[1] for line in step_lines] == ["4/8", "8/8"]
     assert "ETA 0:00" in step_lines[-1]
     assert all(word in step_lines[0] for word in ("bpb", "lr", "tok/s", "wait", "load"))
+
+
+def test_a_model_larger_than_the_memory_is_refused_but_described(tmp_path: Path) -> None:
+    notes = Notes()
+    with pytest.raises(EnvironmentFault, match=r"needs [\d,.]+ GiB for weights, gradients and mom"):
+        train_tiny(tmp_path / "out", notes, model=ModelConfig())
+    assert "model: 682,6" in notes.text
+    assert "rows of the data have 16 ids, fewer than the model's context" in notes.text
+    assert not (tmp_path / "out").exists()
+    train_tiny(tmp_path / "out", model=ModelConfig(), dry_run=True)
 
 
 def test_dry_run_describes_and_writes_nothing(tmp_path: Path) -> None:
