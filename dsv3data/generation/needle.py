@@ -93,7 +93,7 @@ def find_needles(
         BadInput: one beyond the model's context.
     """
     lengths = config.lengths or lengths_for(model.config.context)
-    sink.phase("needle", total=len(lengths) * len(config.depths) * config.samples, unit="haystack")
+    sink.phase("needle", total=len(lengths) * len(config.depths) * config.samples, unit="haystacks")
     cells = []
     for length in lengths:
         for depth in config.depths:

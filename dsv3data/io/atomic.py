@@ -172,9 +172,10 @@ def _explain(error: OSError, path: Path) -> EnvironmentFault:
             effect="nothing was published under this name",
             fix="give another --out, or move the file away",
         )
+    named = str(error.filename or path)
     return EnvironmentFault(
         f"cannot write: {reason}",
-        where=str(error.filename or path),
+        where=str(path) if named.endswith(PARTIAL_SUFFIX) else named,
         effect="nothing was published under this name",
         fix="check that the folder exists, is writable by you and is not on a read-only disk",
     )

@@ -137,8 +137,8 @@ def train_on(
         sink.note(line)
     if dataset.context < config.model.context:
         sink.note(
-            f"rows of the data have {dataset.context:,} ids, fewer than the model's context: a step "
-            "has fewer tokens than this"
+            f"rows of the data have {dataset.context:,} ids, fewer than the model's context: "
+            "a step has fewer tokens than this"
         )
     if dry_run:
         return _nothing_trained(out)

@@ -122,6 +122,7 @@ def test_a_folder_that_is_none_is_an_environment_fault(tmp_path: Path, name: str
     with pytest.raises(EnvironmentFault, match="cannot write") as caught:
         write_atomic(tmp_path / name, b"")
     assert "absent" in caught.value.where or "file" in caught.value.where
+    assert ".partial" not in caught.value.where
 
 
 def test_making_a_folder_below_a_file_is_an_environment_fault(tmp_path: Path) -> None:
