@@ -165,17 +165,18 @@ def _explain(error: OSError, path: Path) -> EnvironmentFault:
             effect="the file was not published; everything finished before it is kept",
             fix="free space (or raise the file-size limit) and run the same command again",
         )
+    named = str(error.filename or path)
+    where = str(path) if named.endswith(PARTIAL_SUFFIX) else named
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return EnvironmentFault(
             "cannot write: a file is where a folder should be",
-            where=str(error.filename or path),
+            where=where,
             effect="nothing was published under this name",
             fix="give another --out, or move the file away",
         )
-    named = str(error.filename or path)
     return EnvironmentFault(
         f"cannot write: {reason}",
-        where=str(path) if named.endswith(PARTIAL_SUFFIX) else named,
+        where=where,
         effect="nothing was published under this name",
         fix="check that the folder exists, is writable by you and is not on a read-only disk",
     )
