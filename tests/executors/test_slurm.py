@@ -112,7 +112,8 @@ def test_a_preempted_task_finishes_its_unit_is_requeued_and_goes_on(
     units, last = jobs_of(on_slurm(*tokenize_words, "--out", out, "--tasks", "1", env=held))
     wait_until(lambda: any(map(is_held, _processes_of(out))))
     assert run_progress(out).units_done == half - 1
-    urgent = slurm.run("sbatch", "--parsable", "-p", "high", "--exclusive", "--wrap", "true")
+    words = ("--parsable", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=true")
+    urgent = slurm.run("sbatch", *words)
     wait_until(lambda: "stopped by SIGTERM" in logs(out))
     assert "SIGTERM: finishing the units under way" in logs(out)
     assert (run_progress(out).units_done, run_progress(out).published) == (half, False)
