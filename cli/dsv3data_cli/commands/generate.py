@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 @click.option("--tokenizer", type=PATH, required=True, help="The tokenizer of its training text.")
 @click.option("--prompt", required=True, help="Text to continue.")
 @click.option("--suffix", help="Text behind the gap: the model fills in the middle.")
-@click.option("--max-tokens", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="New tokens at most.",
+)
 @click.option("--temperature", type=float, help="0 takes the likeliest token.  [default: 0.0]")
 @click.option("--top-p", type=float, help="Draw from the likeliest tokens.  [default: 1.0]")
 @click.option("--seed", type=int, help="Of the draws.  [default: 0]")

@@ -86,9 +86,9 @@ def train(
     output: Output,
     **given: Any,
 ) -> None:
-    """Train on the documents below INPUTS (files or folders).
+    """Train on the documents below INPUTS (files, folders or URLs).
 
-    Reads .jsonl (.gz, .zst), .parquet, .arrow and text files. Writes tokenizer.json (for
+    Reads .jsonl and .csv (.gz, .zst), .parquet, .arrow and text files. Writes tokenizer.json (for
     `tokenizers` and `transformers`), tokenizer_config.json, report.json and manifest.json.
     """
     from dsv3data.contracts.config import load_config

@@ -82,7 +82,8 @@ def train(
     """Train a DeepSeek-V3-shaped model (MLA, mixture of experts, MTP) on a packed set.
 
     Resumes from the newest verified checkpoint in --out at the exact row. Ctrl-C writes a complete
-    checkpoint and exits with code 75; the same command continues.
+    checkpoint and exits with code 75; the same command continues. Without --config the model is
+    DeepSeek-V3 in full size: begin with --config configs/tiny.toml.
     """
     require_torch()
     if replay is not None:

@@ -16,7 +16,7 @@ from dsv3data_cli.output import Output, quantity, table
 @click.option("--quick", is_flag=True, help="Names, sizes, headers and manifest only, in seconds.")
 @output_options
 def verify(folder: Path, quick: bool, output: Output) -> None:
-    """Prove that FOLDER (tokenizer, tokens or packed) is what its manifest says.
+    """Prove that FOLDER (tokenizer, counts, tokens or packed) is what its manifest says.
 
     Reads every byte: checksums, counts, ids, FIM grammar, every document exactly once. Exit code 4
     names the damaged file.
