@@ -86,7 +86,7 @@ def train(
     output: Output,
     **given: Any,
 ) -> None:
-    """Train on the documents below INPUTS (files, folders or URLs).
+    """Train on the documents below INPUTS (files or folders; `tokenizer count` takes URLs too).
 
     Reads .jsonl and .csv (.gz, .zst), .parquet, .arrow and text files. Writes tokenizer.json (for
     `tokenizers` and `transformers`), tokenizer_config.json, report.json and manifest.json.
