@@ -119,7 +119,8 @@ def _run_in_processes(
 
     The largest are begun first, so that no worker waits long for the last one of another.
     """
-    ordered = sorted(tasks, key=lambda task: -task.size)
+    order = sorted(range(len(tasks)), key=lambda number: -tasks[number].size)
+    ordered = [tasks[number] for number in order]
     try:
         records = map_in_processes(
             complete_unit, ordered, workers=workers, prepare=_warm_up, sink=sink, flag=flag
@@ -132,8 +133,8 @@ def _run_in_processes(
             effect="nothing unfinished has a final name; all finished units are kept",
             fix="look for the out-of-memory killer, use fewer --workers, run the command again",
         ) from error
-    record_of = {task.name: record for task, record in zip(ordered, records, strict=True)}
-    return [record for task in tasks if (record := record_of[task.name]) is not None]
+    in_place = sorted(zip(order, records, strict=True), key=lambda pair: pair[0])
+    return [record for _, record in in_place if record is not None]
 
 
 def _warm_up(tasks: Sequence[UnitTask]) -> None:

@@ -75,9 +75,12 @@ def test_workers_begin_with_the_largest(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(units, "map_in_processes", one_after_the_other)
     tasks = [Task(f"u{size}", tmp_path, size=size) for size in (2, 7, 5, 7)]
     tasks[3] = Task("second", tmp_path, size=7)
+    # A unit of the same name belongs to another folder, as with several contexts in one `pack`.
+    tasks.append(Task("u2", tmp_path / "other", size=2, plan_hash="q"))
     records = run_units(tasks, workers=2, sink=NullSink())
-    assert begun == ["u7", "second", "u5", "u2"]
-    assert [record.files[0].name for record in records] == ["u2", "u7", "u5", "second"]
+    assert begun == ["u7", "second", "u5", "u2", "u2"]
+    assert [record.files[0].name for record in records] == ["u2", "u7", "u5", "second", "u2"]
+    assert [record.plan_hash for record in records] == [task.plan_hash for task in tasks]
 
 
 def test_a_unit_whose_file_is_damaged_is_done_again(tmp_path: Path) -> None:
