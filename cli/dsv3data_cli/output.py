@@ -156,14 +156,18 @@ class LiveSink(_PhaseSink):
 
     def _begin(self) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.table import Column
 
+        # What does not fit the terminal is cut off the text, not off the bar.
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[text]}", markup=False),
+            TextColumn("{task.fields[text]}", markup=False, table_column=rest),
             console=self._console,
+            expand=True,
             transient=True,
         )
         self._task = self._progress.add_task(self.name, total=self.meter.total, text="")
@@ -172,8 +176,8 @@ class LiveSink(_PhaseSink):
     def _show(self) -> None:
         if self._progress is not None and self._task is not None:
             left = self.meter.remaining_seconds()
-            eta = f" · ETA {duration(left)}" if left is not None else ""
-            text = self.summary() + eta
+            eta = f"ETA {duration(left)} · " if left is not None else ""
+            text = eta + self.summary()
             self._progress.update(self._task, completed=self.meter.done, text=text)
 
     def _end(self, finished: bool) -> None:

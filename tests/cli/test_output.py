@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -9,6 +10,7 @@ import sys
 
 import click
 import pytest
+from rich.console import Console
 
 from dsv3data.contracts.errors import BadInput
 from dsv3data_cli import output as output_module
@@ -155,6 +157,22 @@ def test_a_terminal_gets_a_bar_and_one_line_that_stays(
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert "a [note]" in text
     assert text.rstrip().splitlines()[-1].strip() == "✓ pack  10 rows · 5 rows/s · 0:02"
+
+
+def test_a_narrow_terminal_keeps_the_bar(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    sink = LiveSink()
+    sink.phase("tokenize", total=200_000_000, unit="B")
+    clock.now += 10
+    sink.advance(100_000_000, tokens=30_000_000, documents=7_000, encode_us=9, read_us=1)
+    assert sink._progress is not None
+    console = Console(width=70, file=io.StringIO())
+    console.print(sink._progress.get_renderable())
+    sink.close()
+    (line,) = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert line[1:].startswith(f" tokenize {12 * '━'}")
+    assert "50 % ETA 0:10 · 100 MB" in line
+    assert line.endswith("…")
 
 
 @pytest.mark.parametrize("terminal", [True, False])
