@@ -113,6 +113,7 @@ def test_a_file_given_itself_must_be_of_a_known_kind(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="the file is of no kind that documents are read from") as e:
         found(tmp_path / "a.tsv")
     assert "--text-files '*.tsv'" in e.value.fix
+    assert "rename it to .jsonl if each line is a JSON object" in e.value.fix
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -348,7 +348,31 @@ def test_tables_without_a_text_column_are_refused(
     with pytest.raises(BadInput, match=message) as caught:
         read(path)
     assert caught.value.where == str(path)
-    assert "--text-key" in caught.value.fix
+    assert ("--text-key" in caught.value.fix) == ("int64" not in message)
+
+
+def test_a_text_column_of_lists_is_answered_with_those_of_strings(tmp_path: Path) -> None:
+    table = pa.table({"text": [["a"]], "body": ["b"], "n": [1], "title": ["c"]})
+    with pytest.raises(BadInput, match="column 'text' is of type list") as caught:
+        read(write_rows(tmp_path / "x.parquet", "parquet", table))
+    assert caught.value.fix.endswith("--text-key; of strings: body, title")
+
+
+def test_a_shard_of_ours_is_no_input(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a"]}).replace_schema_metadata({"format": "dsv3data.tokens"})
+    with pytest.raises(BadInput, match=r"a shard of a finished set \(dsv3data.tokens\)") as caught:
+        read(write_rows(tmp_path / "x.arrow", "stream", table))
+    assert "give the documents" in caught.value.fix
+
+
+@pytest.mark.parametrize("compression", ["gz", "zst"])
+def test_a_plain_file_with_a_compressed_name_is_told_from_a_damaged_one(
+    tmp_path: Path, compression: str
+) -> None:
+    path = tmp_path / f"x.jsonl.{compression}"
+    path.write_bytes(b'{"text": "a"}\n')
+    with pytest.raises(BadInput, match=f"it is not .{compression} at all"):
+        read(path)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("x.arrow", "Arrow"), ("x.parquet", "Parquet")])

@@ -189,7 +189,20 @@ def test_more_rejections_than_allowed_are_published_and_told(
         caught.value
     )
     assert read_manifest(tmp_path / "out").counts["documents"] == 36
+    assert "raise --max-rejected" in caught.value.fix
     tokenize_tiny(path, tiny_tokenizer, tmp_path / "out", max_rejected=2 / 38)
+
+
+def test_records_without_the_text_field_are_answered_with_the_fields_that_they_have(
+    tiny_tokenizer: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"content": "a", "url": "b"}\n' * 3)
+    with pytest.raises(TooManyRejected) as caught:
+        tokenize_tiny(path, tiny_tokenizer, tmp_path / "out", max_rejected=0.01)
+    assert caught.value.effect == "the token set is finished and holds no document"
+    assert "--text-key" in caught.value.fix
+    assert "fields: content, url" in caught.value.fix
 
 
 def test_no_rejection_is_never_too_many(tiny_tokenizer: Path, tmp_path: Path) -> None:

@@ -196,5 +196,5 @@ def _speed(tree: dict[str, Any]) -> str:
     return (
         f"{done} · largest process {quantity(tree['peak_memory_bytes'], 'B')} · "
         f"{', '.join(tree['units_by_engine']) or 'no engine'}, "
-        f"{tree['documents_checked']:,} documents checked by the reference"
+        f"documents checked by the reference: {tree['documents_checked']:,}"
     )

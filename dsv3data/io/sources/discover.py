@@ -124,7 +124,8 @@ def _unknown_kind(place: Place, name: str) -> BadInput:
         "the file is of no kind that documents are read from",
         where=str(place),
         effect="nothing was started",
-        fix="convert it to .jsonl, .csv, .parquet or .arrow, or read it whole as one text document "
+        fix="rename it to .jsonl if each line is a JSON object; else convert it to .jsonl, .csv,"
+        " .parquet or .arrow, or read it whole as one text document "
         f"with --text-files '*{PurePosixPath(name).suffix or name}'",
     )
 

@@ -14,7 +14,9 @@ from dsv3data.contracts.keys import document_key, user_id_key
 
 _DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Reasons of rejection that others ask for.
 EMPTY = "empty"
+NO_TEXT_FIELD = "no-text-field"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +136,7 @@ class DocumentMaker:
         name = self._options.text_key
         if name not in fields:
             detail = f"no field {name!r}; fields: {', '.join(map(str, list(fields)[:8]))}"
-            return Rejected(self._source, position, "no-text-field", detail)
+            return Rejected(self._source, position, NO_TEXT_FIELD, detail)
         detail = f"field {name!r} is {type(fields[name]).__name__}, not a string"
         return Rejected(self._source, position, "text-not-string", detail)
 

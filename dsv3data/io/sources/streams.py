@@ -58,8 +58,9 @@ def decompressed(chunks: Iterable[bytes], compression: Compression) -> Iterator[
             try:
                 output = frame.decompress(data)
             except (zlib.error, zstandard.ZstdError) as error:
-                problem = "no frame begins here" if fresh and consumed else f"corrupt: {error}"
-                raise DamagedStream(problem, consumed) from error
+                raise DamagedStream(
+                    _problem(error, compression, fresh, consumed), consumed
+                ) from error
             if output:
                 yield output
             left = frame.unused_data if frame.eof else b""
@@ -70,6 +71,12 @@ def decompressed(chunks: Iterable[bytes], compression: Compression) -> Iterator[
             data = left
     if not fresh:
         raise DamagedStream("the file ends inside a compressed frame", consumed)
+
+
+def _problem(error: Exception, compression: Compression, fresh: bool, consumed: int) -> str:
+    if not fresh:
+        return f"corrupt: {error}"
+    return "no frame begins here" if consumed else f"it is not .{compression} at all: {error}"
 
 
 def _steps(chunks: Iterable[bytes]) -> Iterator[bytes]:

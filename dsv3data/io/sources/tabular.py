@@ -98,11 +98,15 @@ def _repaired(fields: dict[str, Any], maker: DocumentMaker, position: int) -> Do
 
 
 def _values(column: pa.Array) -> list[Any]:
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if not _is_string(column.type):
         return list(column.to_pylist())
     values = column.view(pa.binary() if pa.types.is_string(column.type) else pa.large_binary())
     values.validate(full=True)  # offsets of a hostile file would read memory of others
     return [_decode(value) for value in values.to_pylist()]
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _decode(value: bytes | None) -> str | bytes | None:
@@ -115,6 +119,14 @@ def _decode(value: bytes | None) -> str | bytes | None:
 
 
 def _wanted_columns(schema: pa.Schema, span: Span, options: ReadOptions) -> list[str]:
+    ours = (schema.metadata or {}).get(b"format", b"").decode("utf-8", "replace")
+    if ours.startswith("dsv3data."):
+        raise BadInput(
+            f"the file is a shard of a finished set ({ours}), not documents",
+            where=str(span.file.place),
+            effect="no document of this file was taken",
+            fix="give the documents that the set was made from",
+        )
     if options.text_key not in schema.names:
         raise BadInput(
             f"the file has no column {options.text_key!r}; columns: {', '.join(schema.names[:12])}",
@@ -132,12 +144,15 @@ def _wanted_columns(schema: pa.Schema, span: Span, options: ReadOptions) -> list
             fix="rename one of them, or name another with --text-key, --id-key or --domain-key",
         )
     kind = schema.field(options.text_key).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not _is_string(kind):
+        strings = [field.name for field in schema if _is_string(field.type)]
         raise BadInput(
             f"column {options.text_key!r} is of type {kind}, not string",
             where=str(span.file.place),
             effect="no document of this file was taken",
-            fix="name the text column with --text-key",
+            fix=f"name the text column with --text-key; of strings: {', '.join(strings[:12])}"
+            if strings
+            else "write the file again with a column of strings: this one has none",
         )
     return [name for name in schema.names if name in wanted]
 

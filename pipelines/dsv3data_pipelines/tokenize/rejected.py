@@ -50,5 +50,11 @@ def merge_rejected(out: Path, units: Sequence[Unit], name: str) -> None:
                 file.write(_line(record))
 
 
+def first_detail(path: Path, reason: str) -> str:
+    """What is said of the first record that was rejected for this reason."""
+    records = map(json.loads, path.open("rb"))
+    return next((str(one["detail"]) for one in records if one["reason"] == reason), "")
+
+
 def _line(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(record, ensure_ascii=True) + "\n").encode()

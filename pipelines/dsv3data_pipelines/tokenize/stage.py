@@ -32,12 +32,13 @@ from dsv3data.io.manifest_file import describe_file
 from dsv3data.io.places import refuse_output_inside
 from dsv3data.io.shards import ShardReader
 from dsv3data.io.sources import SourceFile, Unit, discover, is_url, plan_units
+from dsv3data.io.sources.documents import NO_TEXT_FIELD
 from dsv3data.stages.counts import add_counts
 from dsv3data.stages.output import finish_output, open_output, write_run_facts
 from dsv3data.stages.units import run_units
 from dsv3data_pipelines.tokenize.config import TokenizeConfig
 from dsv3data_pipelines.tokenize.limit import limited
-from dsv3data_pipelines.tokenize.rejected import merge_rejected
+from dsv3data_pipelines.tokenize.rejected import first_detail, merge_rejected
 from dsv3data_pipelines.tokenize.unit import TokenizeUnit
 
 # Raised when the same input and config would give other bytes than before.
@@ -128,6 +129,8 @@ def tokenize(
         records = run_tasks(plan.tasks, workers=workers, sink=tally)
         sink.phase("publish")
         manifest = publish_tokens(plan, records)
+        if not manifest.counts["documents"]:
+            sink.note("the input holds no document: the token set is empty")
         seconds = time.monotonic() - started
         run = {**run_facts(records), "documents_encoded": tally.documents}
         write_run_facts(out, seconds=seconds, workers=workers, **run)
@@ -296,12 +299,16 @@ def check_rejected(counts: Mapping[str, Any], allowed: float, out: Path) -> None
     """Raise TooManyRejected if a finished run refused more than the allowed share of records."""
     rejected, documents = counts["rejected"], counts["documents"]
     if rejected and rejected > allowed * (documents + rejected):
-        reasons = ", ".join(
-            f"{reason} {number:,}" for reason, number in counts["rejected_by_reason"].items()
-        )
+        reasons = counts["rejected_by_reason"]
+        described = ", ".join(f"{reason} {number:,}" for reason, number in reasons.items())
+        fix = "look at the reasons; if they are as expected, raise --max-rejected"
+        if 2 * reasons.get(NO_TEXT_FIELD, 0) > rejected:
+            first = first_detail(out / REJECTED_NAME, NO_TEXT_FIELD)
+            fix = f"name the field that holds the text with --text-key; the first record: {first}"
         raise TooManyRejected(
-            f"{rejected:,} of {documents + rejected:,} records were rejected ({reasons})",
+            f"{rejected:,} of {documents + rejected:,} records were rejected ({described})",
             where=str(out / REJECTED_NAME),
-            effect="the token set is finished and holds all other documents",
-            fix="look at the reasons; if they are as expected, raise --max-rejected",
+            effect="the token set is finished and holds "
+            + ("all other documents" if documents else "no document"),
+            fix=fix,
         )
