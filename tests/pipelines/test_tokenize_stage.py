@@ -344,6 +344,15 @@ def engine_is_wrong(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     unit._load.cache_clear()
 
 
+def test_names_that_no_column_can_hold_are_refused(
+    tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "_MOST_NAME_BYTES", 30)
+    path = write_texts(tmp_path / "named.jsonl", ["a", "b", "c"])
+    with pytest.raises(BadInput, match="the names of 3 short documents take more than 30 bytes"):
+        tokenize_tiny(path, tiny_tokenizer, tmp_path / "out")
+
+
 def units_with_documents(out: Path) -> int:
     return len({shard.name.split("-")[1] for shard in read_manifest(out).shards()})
 

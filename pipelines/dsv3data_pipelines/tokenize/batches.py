@@ -14,10 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dsv3data.contracts.errors import BadInput
 from dsv3data.io.sources import Document
 
 # Ids after which a record batch ends, with the document that reaches them. It shapes the bytes.
 _BATCH_IDS = 4 << 20
+# What Arrow's offsets of strings reach to.
+_MOST_NAME_BYTES = (1 << 31) - 1
 
 
 class Encoded(NamedTuple):
@@ -119,7 +122,14 @@ def _strings(values: Sequence[str]) -> pa.Array:
     """Few of them differ."""
     encoded = {value: value.encode("utf-8") for value in set(values)}
     data = [encoded[value] for value in values]
-    offsets = np.zeros(len(data) + 1, dtype=np.int32)
+    offsets = np.zeros(len(data) + 1, dtype=np.int64)
     np.cumsum([len(value) for value in data], out=offsets[1:])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(data))]
+    if offsets[-1] > _MOST_NAME_BYTES:
+        raise BadInput(
+            f"the names of {len(data):,} short documents take more than {_MOST_NAME_BYTES:,} bytes",
+            where=values[0][:200],
+            effect="nothing of this unit was published",
+            fix="give files, and sources of a datatrove pipeline, shorter names",
+        )
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(b"".join(data))]
     return pa.Array.from_buffers(pa.string(), len(data), buffers)
