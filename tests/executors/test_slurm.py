@@ -116,7 +116,10 @@ def test_a_preempted_task_finishes_its_unit_is_requeued_and_goes_on(
     urgent = slurm.run("sbatch", *words)
     wait_until(lambda: "stopped by SIGTERM" in logs(out))
     assert "SIGTERM: finishing the units under way" in logs(out)
-    assert (run_progress(out).units_done, run_progress(out).published) == (half, False)
+    # Slurm lets a stopped process go on a moment before it sends SIGTERM: a unit or two may pass.
+    done = run_progress(out)
+    assert half <= done.units_done < done.units
+    assert not done.published
     slurm.wait(urgent.strip())
     # Slurm would let a requeued task wait for two minutes.
     slurm.run("scontrol", "update", f"job={units}", "StartTime=now")
