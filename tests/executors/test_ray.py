@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,11 +26,12 @@ HELPERS = str(Path(__file__).parents[1] / "helpers")
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A cluster with two CPUs, to which this process is connected."""
-    old = os.environ.get("PYTHONPATH")
+    old, handler = os.environ.get("PYTHONPATH"), signal.getsignal(signal.SIGTERM)
     os.environ["PYTHONPATH"] = HELPERS  # for its workers
     context = started()
     yield context.address_info["gcs_address"]
     ray.shutdown()
+    signal.signal(signal.SIGTERM, handler)  # Ray leaves its own there
     del os.environ["PYTHONPATH"]
     if old is not None:
         os.environ["PYTHONPATH"] = old

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import os
 import re
@@ -15,7 +14,7 @@ import pytest
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data_pipelines.executors import run_progress
 from folders import published
-from held import held_at, is_held, wait_until
+from held import wait_until, waiting_at
 from run_cli import SCRIPT, CliResult, run_cli
 from tiny_slurm import TinySlurm, tiny_slurm, why_not
 
@@ -105,20 +104,20 @@ def test_a_preempted_task_finishes_its_unit_is_requeued_and_goes_on(
     local_tokens: Path,
     tmp_path: Path,
 ) -> None:
-    out = tmp_path / "tokens"
-    # Held in a unit beyond the half: the requeued task has too few left to be held again.
+    out, at_work = tmp_path / "tokens", tmp_path / "at work"
+    # In a unit beyond the half: the requeued task has too few left to wait again.
     half = len(read_manifest(local_tokens).input["units"]) // 2 + 1
-    held = held_at("unit.before_record", half)
-    units, last = jobs_of(on_slurm(*tokenize_words, "--out", out, "--tasks", "1", env=held))
-    wait_until(lambda: any(map(is_held, _processes_of(out))))
+    waiting = waiting_at("unit.before_record", half, at_work)
+    units, last = jobs_of(on_slurm(*tokenize_words, "--out", out, "--tasks", "1", env=waiting))
+    wait_until(at_work.exists)
     assert run_progress(out).units_done == half - 1
     words = ("--parsable", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=true")
     urgent = slurm.run("sbatch", *words)
+    wait_until(lambda: "SIGTERM: finishing the units under way" in logs(out))
+    at_work.unlink()
     wait_until(lambda: "stopped by SIGTERM" in logs(out))
-    assert "SIGTERM: finishing the units under way" in logs(out)
-    # Slurm lets a stopped process go on a moment before it sends SIGTERM: a unit or two may pass.
     done = run_progress(out)
-    assert half <= done.units_done < done.units
+    assert done.units_done == half
     assert not done.published
     slurm.wait(urgent.strip())
     # Slurm would let a requeued task wait for two minutes.
@@ -203,13 +202,3 @@ def test_the_commands_of_the_page_run(
         assert done.returncode == 0, done.stderr
         slurm.wait(*{name.split("_")[0] for name in slurm.states()})
     assert "every document" in done.stdout or "root" in done.stdout
-
-
-def _processes_of(out: Path) -> list[int]:
-    """Processes whose command line names the folder: tasks, by the file of their pipeline."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has just ended
-            if os.fsencode(out) + b"/.work/" in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found

@@ -21,6 +21,12 @@ def held_at(name: str, visit: int = 1) -> dict[str, str]:
     return {VARIABLE: f"{name}@{visit}:STOP"}
 
 
+def waiting_at(name: str, visit: int, until_gone: Path) -> dict[str, str]:
+    """The environment in which a process makes this file at that visit of a failpoint, and goes on
+    once it has been taken away. Meanwhile it sees signals."""
+    return {VARIABLE: f"{name}@{visit}:WAIT={until_gone}"}
+
+
 def is_held(pid: int) -> bool:
     """Whether the process holds still. One that has ended never will: that is an error."""
     state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
