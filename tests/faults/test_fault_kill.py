@@ -27,7 +27,7 @@ from dsv3data.io.atomic import PARTIAL_SUFFIX
 from dsv3data.io.failpoints import VARIABLE
 from dsv3data.stages import stopping
 from folders import published
-from held import held_at, is_held, let_go, wait_until
+from held import held_at, is_held, let_go, wait_until, waiting_at
 from warm_cli import Finished, WarmCli
 
 STAGES = ("tokenizer", "tokenize", "pack")
@@ -225,12 +225,14 @@ def test_a_signal_lets_the_unit_under_way_be_finished_and_the_run_continues(
     warm: WarmCli,
     fast_tmp: Path,
 ) -> None:
-    out = fast_tmp / "out"
-    pid = warm.start(*command("pack", out), env=held_at("unit.before_record", 2))
-    wait_until(lambda: is_held(pid))
+    out, at_work = fast_tmp / "out", fast_tmp / "at work"
+    waiting = waiting_at("unit.before_record", 2, at_work)
+    pid = warm.start(*command("pack", out), env=waiting)
+    wait_until(at_work.exists)
     assert len(_units_done(out)) == 1
     os.kill(pid, number)
-    let_go(pid)
+    wait_until(lambda: "once more drops them" in warm.told(pid))
+    at_work.unlink()
     run = warm.wait(pid)
     assert run.code == 75, run.err
     assert f"{number.name}: finishing the units under way; once more drops them\n" in run.err

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from dsv3data.model.config import ModelConfig
 from dsv3data.training.config import (
     BalanceConfig,
     CheckpointConfig,
+    DataConfig,
     OptimizerConfig,
     ScheduleConfig,
     TrainConfig,
 )
 from dsv3data.training.run import TrainResult, train_on
 from fake_training_data import FakeBatch, FakeDataset, FakeStream
+from held import wait_until
 
 MODEL = ModelConfig(
     vocab_size=0,
@@ -77,19 +80,22 @@ class Notes(NullSink):
         return "\n".join(self.lines)
 
 
-class HeldStream(FakeStream):
-    """Gives five batches; before the sixth its process holds still, so many times."""
+class SignallingStream(FakeStream):
+    """Gives five batches; before the sixth, and not before that folder is there, its process gets
+    these signals, one after the other.
 
-    def __init__(self, dataset: FakeDataset, *, holds: int) -> None:
+    In the main thread, which handles each before the next: so without a `Prefetcher`.
+    """
+
+    def __init__(self, dataset: FakeDataset, numbers: Sequence[int], *, after: Path) -> None:
         super().__init__(dataset, seed=0)
-        self._holds = holds
+        self._numbers = [*numbers]
+        self._after = after
 
     def next(self, n: int) -> FakeBatch:
-        while self.consumed >= 5 * n and self._holds:
-            self._holds -= 1
-            sys.stdout.write("held\n")
-            sys.stdout.flush()
-            signal.raise_signal(signal.SIGSTOP)
+        while self.consumed >= 5 * n and self._numbers:
+            wait_until(self._after.exists)
+            signal.raise_signal(self._numbers.pop(0))
         return super().next(n)
 
 
@@ -113,9 +119,13 @@ def train_tiny(
 def main() -> int:
     out, steps = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
-    stream = HeldStream(FakeDataset(), holds=int(*sys.argv[3:4]))
+    numbers, changes = [int(number) for number in sys.argv[3:]], dict[str, Any]()
+    if numbers:
+        first = out / "checkpoints" / "step-00000004"
+        stream = SignallingStream(FakeDataset(), numbers, after=first)
+        changes = {"stream": stream, "data": DataConfig(prefetch=0)}
     try:
-        train_tiny(out, stream=stream, steps=steps)
+        train_tiny(out, steps=steps, **changes)
     except Dsv3DataError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -22,25 +22,19 @@ ROOT = Path(__file__).parents[2]
 HELPER = ROOT / "tests" / "helpers" / "tiny_training.py"
 
 
-def start(out: Path, steps: int, *options: str, failpoint: str = "") -> subprocess.Popen[str]:
+def start(
+    out: Path, steps: int, *signals: signal.Signals, failpoint: str = ""
+) -> subprocess.Popen[str]:
+    """A process that trains; before its sixth batch it gets these signals."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{HELPER.parent}"}
     environment |= {VARIABLE: failpoint}
     return subprocess.Popen(
-        [sys.executable, str(HELPER), str(out), str(steps), *options],
+        [sys.executable, str(HELPER), str(out), str(steps), *map(str, map(int, signals))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
     )
-
-
-def signal_while_it_waits(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """Send a signal during the wait for the data of step 6."""
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    wait_until(lambda: is_held(process.pid))
-    process.send_signal(number)
-    let_go(process.pid)
 
 
 def steps_saved(out: Path) -> list[int]:
@@ -57,8 +51,7 @@ def test_first_signal_finishes_the_step_saves_and_exits_75(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     out, whole = tmp_path / "out", tmp_path / "whole"
-    process = start(out, 40, "1")
-    signal_while_it_waits(process, number)
+    process = start(out, 40, number)
     _, stderr = process.communicate()
     assert process.returncode == 75, stderr
     assert f"error: stopped by {number.name} after step " in stderr
@@ -72,9 +65,7 @@ def test_first_signal_finishes_the_step_saves_and_exits_75(
 
 
 def test_third_signal_exits_at_once_and_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
-    process = start(tmp_path, 400, "3")
-    for _ in range(3):
-        signal_while_it_waits(process, signal.SIGTERM)
+    process = start(tmp_path, 40, *[signal.SIGTERM] * 3)
     process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     assert steps_saved(tmp_path) == [4]
