@@ -96,7 +96,7 @@ def test_gpu(monkeypatch: pytest.MonkeyPatch, answer: Any, state: str, value: st
     tool = "/bin/nvidia-smi" if answer is not None else None
     monkeypatch.setattr(doctor.shutil, "which", lambda name: tool)
     monkeypatch.setattr(doctor.subprocess, "run", run)
-    finding = found(Path())["gpu"]
+    finding = doctor._gpu()
     assert finding.state == state
     assert value in finding.value
 

@@ -23,9 +23,7 @@ def run(tiny_packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def generate(run: Path, tokenizer: Path, *options: str) -> CliResult:
-    return run_cli(
-        "generate", run, "--tokenizer", tokenizer, *options, "--max-tokens", "12", timeout=280
-    )
+    return run_cli("generate", run, "--tokenizer", tokenizer, *options, "--max-tokens", "12")
 
 
 def test_a_continuation(run: Path, tiny_tokenizer: Path) -> None:

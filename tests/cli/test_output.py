@@ -93,6 +93,7 @@ def test_lines_come_every_few_seconds_and_at_the_end(
     ]
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_heading_comes_after_the_phase_before_it(capsys: pytest.CaptureFixture[str]) -> None:
     output = Output(json_mode=False, quiet=False)
     output.sink.phase("collect documents")
@@ -103,6 +104,7 @@ def test_a_heading_comes_after_the_phase_before_it(capsys: pytest.CaptureFixture
     assert said == ["collect documents: 0:00", "[2/6] train", "count: 0:00"]
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_phase_that_an_error_ends_has_no_tick(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

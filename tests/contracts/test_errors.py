@@ -56,6 +56,6 @@ def test_errors_keep_their_lines_across_processes() -> None:
     with ProcessPoolExecutor(1, mp_context=context) as executor:
         for kind in KINDS:
             with pytest.raises(kind) as caught:
-                executor.submit(raise_one, kind).result(timeout=60)
+                executor.submit(raise_one, kind).result(timeout=600)
             assert type(caught.value) is kind
             assert str(caught.value) == "error: what é\nwhere: there\neffect: that\nfix: this"

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tiny_data import tokenize_tiny
 from warm_cli import WarmCli, warm_cli
 
 _MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 256 << 20  # of the room there; containers have as little as 64 MiB
 SEED_VARIABLE = "DSV3DATA_TEST_SEED"
 
 
@@ -29,7 +31,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCli]:
 @pytest.fixture
 def fast_tmp(tmp_path: Path) -> Iterator[Path]:
     """A folder where fsync costs nothing, if there is one: SIGKILL does not tell the difference."""
-    if not os.access(_MEMORY, os.W_OK):
+    if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _ENOUGH_BYTES:
         yield tmp_path
         return
     folder = Path(tempfile.mkdtemp(prefix="dsv3data-", dir=_MEMORY))
@@ -39,8 +41,9 @@ def fast_tmp(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> random.Random:
-    """Randomness whose seed pytest shows when the test fails; set DSV3DATA_TEST_SEED to repeat."""
-    seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().getrandbits(32))
+    """Randomness of a seed for each test, the same in every run; DSV3DATA_TEST_SEED gives another.
+    pytest shows it when the test fails."""
+    seed = int(os.environ.get(SEED_VARIABLE) or zlib.crc32(request.node.name.encode()))
     print(f"{request.node.name}: {SEED_VARIABLE}={seed}")  # noqa: T201
     return random.Random(seed)
 

@@ -27,7 +27,8 @@ from dsv3data.io.atomic import PARTIAL_SUFFIX
 from dsv3data.io.failpoints import VARIABLE
 from dsv3data.stages import stopping
 from folders import published
-from held import held_at, is_held, let_go, wait_until, waiting_at
+from held import held_at, is_alive, is_held, let_go, wait_until, waiting_at
+from random_kill import names_in, run_and_kill
 from warm_cli import Finished, WarmCli
 
 STAGES = ("tokenizer", "tokenize", "pack")
@@ -50,10 +51,10 @@ Command = Callable[[str, Path], list[str | Path]]
 
 @dataclass(frozen=True)
 class CleanRun:
-    """What an undisturbed run of a stage gives, and how long it takes."""
+    """What an undisturbed run of a stage gives, and how many names it makes."""
 
     files: dict[str, str]
-    seconds: float
+    names: int
 
 
 @pytest.fixture
@@ -88,9 +89,8 @@ def clean(
     def of(stage: str) -> CleanRun:
         if stage not in clean_runs:
             out = fast_tmp / "clean"
-            started = time.monotonic()
             assert warm.run(*command(stage, out)).code == 0
-            clean_runs[stage] = CleanRun(published(out), time.monotonic() - started)
+            clean_runs[stage] = CleanRun(published(out), names_in(out))
         return clean_runs[stage]
 
     return of
@@ -161,12 +161,8 @@ def test_killed_at_random_moments_then_run_again(
         folders += 1
         assert folders < 100, "runs end before they can be killed"
         out = fast_tmp / f"out-{folders}"
-        for number in range(KILLS_PER_FOLDER):
-            pid = warm.start(*command(stage, out))
-            # A resumed run has less to do: kill it earlier.
-            time.sleep(rng.uniform(0.1, 1.0 - 0.2 * number) * clean_run.seconds)
-            os.kill(pid, signal.SIGKILL)
-            run = warm.wait(pid)
+        for _ in range(KILLS_PER_FOLDER):
+            run = run_and_kill(warm, command(stage, out), out, whole=clean_run.names, rng=rng)
             assert run.was_killed or run.code == 0, run.err
             killed += run.was_killed
             assert_nothing_half_done(out, clean_run)
@@ -197,7 +193,7 @@ def test_killed_parent_takes_its_workers_along_and_the_rest_is_done_by_one_proce
     workers = _held_workers_of(parent)
     os.kill(parent, signal.SIGKILL)
     assert warm.wait(parent).was_killed
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    wait_until(lambda: not any(map(is_alive, workers)))
     assert_nothing_half_done(out, clean("tokenize"))
     assert_completed(warm.run(*command("tokenize", out)), out, clean("tokenize"))
 
@@ -260,7 +256,7 @@ def test_a_second_signal_drops_what_workers_have_under_way(
     run = warm.wait(pid)
     assert run.code == 75, run.err
     assert "stopped by SIGTERM\n" in run.err
-    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    wait_until(lambda: not any(map(is_alive, workers)))
     assert _units_done(out) == done
     assert_nothing_half_done(out, clean("tokenize"))
     assert_completed(warm.run(*command("tokenize", out)), out, clean("tokenize"))

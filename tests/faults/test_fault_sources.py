@@ -6,8 +6,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import resource
-import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +17,7 @@ from dsv3data.contracts.errors import EnvironmentFault
 from folders import published
 from local_s3 import cutting_line, endpoint, local_s3, use
 from read_sets import counts_of, rejections_in, texts_in
-from run_cli import command_line, run_cli
+from run_cli import run_cli
 from tiny_data import tokenize_tiny, write_texts
 from warm_cli import WarmCli
 
@@ -125,13 +123,8 @@ def test_few_file_handles_are_enough(tiny_tokenizer: Path, fast_tmp: Path, worke
     for number in range(300):
         write_texts(fast_tmp / "in" / f"{number:03d}.jsonl", [f"text {number}"])
     command = ["tokenize", fast_tmp / "in", "--tokenizer", tiny_tokenizer, "--unit-bytes", "2048"]
-    done = subprocess.run(
-        command_line([*command, "--out", fast_tmp / "out", "--workers", workers]),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)),
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    done = run_cli(*command, "--out", fast_tmp / "out", "--workers", workers, open_files=40)
+    assert done.code == 0, done.err
     assert len(texts_in(fast_tmp / "out")) == 300
 
 

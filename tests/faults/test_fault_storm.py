@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from dsv3data.contracts.manifest import MANIFEST_NAME
 from dsv3data.testing import assert_flips_found
 from folders import copy_of, everything, published, root_of
+from random_kill import names_in, run_and_kill
 from warm_cli import WarmCli
 
 KILLS = int(os.environ.get("STORM_KILLS", "4"))
@@ -48,9 +48,8 @@ def command(
 def test_killed_and_run_again_until_it_finishes(
     command: Command, warm: WarmCli, fast_tmp: Path, rng: random.Random
 ) -> None:
-    started = time.monotonic()
     assert warm.run(*command(fast_tmp / "clean"), "--workers", "1").code == 0
-    seconds = time.monotonic() - started
+    whole = names_in(fast_tmp / "clean")
     clean = published(fast_tmp / "clean")
     root = root_of(fast_tmp / "clean")
     kills = folders = runs = unfinished = 0
@@ -58,12 +57,9 @@ def test_killed_and_run_again_until_it_finishes(
         out = fast_tmp / f"out-{folders}"
         folders += 1
         assert runs <= 20 * KILLS, "runs end before they can be killed"
-        for number in range(rng.randint(1, MOST_KILLS_PER_FOLDER)):
-            pid = warm.start(*command(out), "--workers", rng.choice(WORKERS))
-            # A run that goes on has less to do: kill it earlier.
-            time.sleep(rng.uniform(0.0, 1.0 - 0.2 * number) * seconds)
-            os.kill(pid, signal.SIGKILL)
-            run = warm.wait(pid)
+        for _ in range(rng.randint(1, MOST_KILLS_PER_FOLDER)):
+            words = [*command(out), "--workers", rng.choice(WORKERS)]
+            run = run_and_kill(warm, words, out, whole=whole, rng=rng)
             assert run.was_killed or run.code == 0, run.err
             runs += 1
             kills += run.was_killed

@@ -29,9 +29,16 @@ def waiting_at(name: str, visit: int, until_gone: Path) -> dict[str, str]:
 
 def is_held(pid: int) -> bool:
     """Whether the process holds still. One that has ended never will: that is an error."""
-    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    assert state not in "ZX", f"process {pid} has ended instead of holding still"
-    return state == "T"
+    assert is_alive(pid), f"process {pid} has ended instead of holding still"
+    return _state(pid) == "T"
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process has not ended, waited for or not."""
+    try:
+        return _state(pid) not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def let_go(*pids: int) -> None:
@@ -41,9 +48,13 @@ def let_go(*pids: int) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 240) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 600) -> None:
     """Return when the condition holds. The time is for machines that hardly move."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -101,4 +101,5 @@ def cutting_line(port: int, *, after_bytes: int, times: int) -> Iterator[int]:
     try:
         yield int(listener.getsockname()[1])
     finally:
+        listener.shutdown(socket.SHUT_RDWR)  # or `accept` would wait for ever
         listener.close()

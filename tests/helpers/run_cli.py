@@ -33,11 +33,14 @@ def run_cli(
     *arguments: str | Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    timeout: float = 280,
+    timeout: float = 840,
+    open_files: int | None = None,
 ) -> CliResult:
-    """Run `dsv3data arguments…` to its end, with `env` on top of this process's environment."""
+    """Run `dsv3data arguments…` to its end, with `env` on top of this process's environment, and at
+    most so many open files."""
+    limit = [] if open_files is None else ["bash", "-c", f'ulimit -n {open_files}; exec "$@"', "-"]
     done = subprocess.run(
-        command_line(arguments),
+        [*limit, *command_line(arguments)],
         env={**os.environ, **(env or {})},
         cwd=cwd,
         capture_output=True,

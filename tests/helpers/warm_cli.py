@@ -87,7 +87,7 @@ class WarmCli:
 
     def close(self) -> None:
         """End the server."""
-        self._server.communicate(timeout=120)
+        self._server.communicate(timeout=600)
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         assert self._server.stdin is not None

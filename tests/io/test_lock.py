@@ -52,6 +52,6 @@ def test_waiting_for_others_to_go(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="in use by pid"):
         OutputLock(tmp_path).__enter__()
     threading.Timer(0.1, other.__exit__, (None, None, None)).start()
-    wait_until_free(tmp_path, seconds=60)
+    wait_until_free(tmp_path, seconds=600)
     with OutputLock(tmp_path):
         pass

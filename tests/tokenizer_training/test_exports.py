@@ -204,7 +204,6 @@ def loaded(tiny_tokenizer: Path, texts: list[str]) -> dict[str, Any]:
         [sys.executable, "-c", LOAD, str(tiny_tokenizer)],
         input=json.dumps({"texts": texts, "chats": chats}).encode(),
         capture_output=True,
-        timeout=120,
         check=True,
     )
     assert done.stderr == b""

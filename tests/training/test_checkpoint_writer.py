@@ -58,7 +58,7 @@ class HeldWrites(Notes):
         real = writer_module.write_checkpoint
 
         def held(*args: Any, **kwargs: Any) -> Path:
-            assert self._free.wait(240), "nobody waited for the checkpoint"
+            assert self._free.wait(600), "nobody waited for the checkpoint"
             return real(*args, **kwargs)
 
         patch.setattr(writer_module, "write_checkpoint", held)
