@@ -22,8 +22,8 @@ KILLS := 150
 FLIPS := 2000
 storm: $(TEST_STAMP)
 	STORM_KILLS=$(KILLS) STORM_FLIPS=$(FLIPS) \
-		DSV3DATA_TEST_SEED=$${DSV3DATA_TEST_SEED:-$$(od -An -N4 -tu4 /dev/urandom)} $(BIN)/python -m pytest -q -s \
-		tests/faults/test_fault_storm.py
+		DSV3DATA_TEST_SEED=$${DSV3DATA_TEST_SEED:-$$(od -An -N4 -tu4 /dev/urandom)} \
+		$(BIN)/python -m pytest -q -s tests/faults/test_fault_storm.py
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check .

@@ -30,7 +30,7 @@ settings.load_profile("same")
 
 # Of the environment: what was there, and what our program and those beside it listen to. Libraries
 # add variables of their own when they are first used.
-_HEARD = ("DSV3DATA_", "PYTHON", "AWS_", "SLURM_", "COLUMNS", "NO_COLOR")
+_HEARD = ("DSV3DATA_", "PYTHONPATH", "AWS_", "SLURM_", "COLUMNS", "NO_COLOR")
 _at_the_start: dict[str, object] = {}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from folders import flip_bit, published
+from folders import copy_of, flip_bit, published
 from run_cli import run_cli
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,10 +39,16 @@ def demo(place: Path) -> dict[str, Any]:
     result = run_cli(
         *("demo", "--out", "runs/demo", "--steps", str(STEPS), "--workers", "2", "--json"),
         cwd=place,
-        timeout=280,
     )
     assert result.code == 0, result.err
     return result.json
+
+
+@pytest.fixture(scope="module")
+def anew(place: Path) -> dict[str, Any]:
+    """The summary of another run, in runs/anew, with one worker and a single step."""
+    options = ("--out", "runs/anew", "--steps", "1", "--workers", "1", "--json")
+    return run_cli("demo", *options, cwd=place).json
 
 
 def test_the_demo_has_enough_text_in_four_domains(demo: dict[str, Any]) -> None:
@@ -83,19 +89,17 @@ def test_again_with_one_worker_finds_everything_done(demo: dict[str, Any], place
     assert published(place / "runs/demo/packed") == before
 
 
-def test_anew_with_one_worker_gives_the_same_bytes(demo: dict[str, Any], place: Path) -> None:
-    anew = run_cli(
-        *("demo", "--out", "runs/anew", "--steps", "1", "--workers", "1", "--json"),
-        cwd=place,
-        timeout=280,
-    ).json
+def test_anew_with_one_worker_gives_the_same_bytes(
+    demo: dict[str, Any], anew: dict[str, Any], place: Path
+) -> None:
     assert anew["packed_root"] == demo["packed_root"]
     for name in ("documents", "tokenizer", "tokens", "packed"):
         assert published(place / "runs/anew" / name) == published(place / "runs/demo" / name)
 
 
-def test_verify_finds_one_flipped_bit(demo: dict[str, Any], place: Path) -> None:
-    packed = place / "runs/anew/packed"
+@pytest.mark.usefixtures("anew")
+def test_verify_finds_one_flipped_bit(place: Path, tmp_path: Path) -> None:
+    packed = copy_of(place / "runs/anew/packed", tmp_path / "packed")
     assert run_cli("verify", packed).code == 0
     shard = packed / "packed-math-00000.arrow"
     flip_bit(shard, shard.stat().st_size // 2, 3)
@@ -114,7 +118,7 @@ def test_the_shown_commands_are_the_ones_that_ran(demo: dict[str, Any], place: P
     assert published(place / "runs/demo/packed") == before
 
 
-@pytest.mark.timeout(1200)  # two dozen commands, training among them
+@pytest.mark.timeout(3600)  # two dozen commands, training among them
 def test_commands_in_the_documentation_run(demo: dict[str, Any], place: Path) -> None:
     commands = list(_documented_commands())
     assert len(commands) >= 5

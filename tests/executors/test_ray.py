@@ -27,7 +27,7 @@ HELPERS = str(Path(__file__).parents[1] / "helpers")
 def address() -> Iterator[str]:
     """A cluster with two CPUs, to which this process is connected."""
     old, handler = os.environ.get("PYTHONPATH"), signal.getsignal(signal.SIGTERM)
-    os.environ["PYTHONPATH"] = HELPERS  # for its workers
+    os.environ["PYTHONPATH"] = os.pathsep.join([HELPERS, old] if old else [HELPERS])  # of workers
     context = started()
     yield context.address_info["gcs_address"]
     ray.shutdown()
@@ -39,9 +39,13 @@ def address() -> Iterator[str]:
 
 def started() -> Any:
     """On a busy machine Ray's daemon may miss the half minute that it is given."""
+    patience = {"health_check_failure_threshold": 100, "worker_register_timeout_seconds": 600}
+    # Nor does it end tasks where other work takes the memory.
+    system: dict[str, Any] = {**patience, "memory_monitor_refresh_ms": 0}
+    options = {"include_dashboard": False, "log_to_driver": False, "_system_config": system}
     for _ in range(3):
         try:
-            return ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+            return ray.init(num_cpus=2, **options)
         except Exception as error:
             ray.shutdown()
             if "timed out during startup" not in str(error):

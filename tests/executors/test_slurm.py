@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
 ]
 
 
@@ -37,7 +37,7 @@ def on_slurm(slurm: TinySlurm) -> Callable[..., CliResult]:
     """Run the command line as a user of that cluster."""
 
     def run(*words: str | Path, env: Mapping[str, str] | None = None) -> CliResult:
-        return run_cli(*words, "--executor", "slurm", env={**slurm.env, **(env or {})}, timeout=400)
+        return run_cli(*words, "--executor", "slurm", env={**slurm.env, **(env or {})})
 
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -39,7 +40,12 @@ JobAcctGatherType=jobacct_gather/none
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
-KillWait=120
+KillWait=600
+MessageTimeout=100
+TCPTimeout=60
+BatchStartTimeout=600
+SlurmdTimeout=0
+UnkillableStepTimeout=1200
 MinJobAge=900
 MaxArraySize=2
 ReturnToService=2
@@ -68,7 +74,7 @@ class TinySlurm:
         lines = self.run("squeue", "--noheader", "--array", "--states=all", "--format=%i %T")
         return dict(line.split() for line in lines.splitlines())
 
-    def wait(self, *jobs: str, seconds: float = 400) -> dict[str, str]:
+    def wait(self, *jobs: str, seconds: float = 800) -> dict[str, str]:
         """Wait until these jobs (with all array tasks) have ended; states of their parts."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -99,14 +105,15 @@ def tiny_slurm() -> Iterator[TinySlurm]:
         (folder / name).mkdir()
     host = socket.gethostname().split(".")[0]
     config = folder / "slurm.conf"
+    controller_port, node_port = _free_ports()
     config.write_text(
         _CONFIG.format(
             host=host,
             folder=folder,
             cpus=os.cpu_count(),
             memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1 << 20) // 2,
-            controller_port=_free_port(),
-            node_port=_free_port(),
+            controller_port=controller_port,
+            node_port=node_port,
         )
     )
     env = {"SLURM_CONF": str(config)}
@@ -158,7 +165,7 @@ def _is_idle(cluster: TinySlurm) -> bool:
         return False
 
 
-def _until(condition: object, folder: Path, name: str, seconds: float = 120) -> None:
+def _until(condition: object, folder: Path, name: str, seconds: float = 300) -> None:
     assert callable(condition)
     end = time.monotonic() + seconds
     while not condition():
@@ -167,8 +174,14 @@ def _until(condition: object, folder: Path, name: str, seconds: float = 120) -> 
         time.sleep(0.1)
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+def _free_ports() -> tuple[int, int]:
+    """Two ports that nobody listens to, and no outgoing connection is given meanwhile."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(first // 2, first), 200):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            found.append(port)
+            if len(found) == 2:
+                return found[0], found[1]
+    raise AssertionError("no port is free")
