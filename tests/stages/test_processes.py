@@ -18,7 +18,7 @@ from dsv3data.contracts.progress import NullSink, Sink
 from dsv3data.stages import processes
 from dsv3data.stages.processes import WorkerDied, map_in_processes, shared_flag
 from dsv3data.stages.stopping import finish_units
-from held import wait_until
+from held import is_alive, wait_until
 
 _loaded_by = 0
 
@@ -74,7 +74,8 @@ def test_workers_end_with_the_process_that_forked_them(tmp_path: Path) -> None:
         map_in_processes(
             kill_the_nursery, tasks, workers=2, prepare=load, sink=NullSink(), flag=flag
         )
-    wait_until(lambda: not any(map(_is_alive, tmp_path.iterdir())))
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    wait_until(lambda: not any(map(is_alive, workers)))
 
 
 def signal_to_all(folder: Path, sink: Sink) -> int:
@@ -98,14 +99,6 @@ def test_a_signal_to_all_processes_lets_tasks_end_and_none_begin(tmp_path: Path)
         )
     assert sorted(done[:2]) == sorted(int(path.name) for path in folder.iterdir())
     assert done[2:] == [None] * 48
-
-
-def _is_alive(path: Path) -> bool:
-    try:
-        state = (Path("/proc") / path.name / "stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"  # nobody may be there to wait for it
 
 
 def test_what_each_worker_notes_is_told_once() -> None:
