@@ -113,14 +113,16 @@ def test_the_probe_holds_what_engines_differ_in(vocabulary: Vocabulary) -> None:
 
 
 def test_auto_measures_and_says_which_and_why(vocabulary: Vocabulary) -> None:
+    """Which one it is, on a machine that does other things, nobody knows."""
     notes: list[str] = []
-    chosen = choose_engine(vocabulary, "auto", note=notes.append)
-    assert (chosen.name, chosen.is_oracle, notes) == ("fastokens", False, [])
+    choose_engine(vocabulary, "auto", note=pytest.fail)
     chosen = choose_engine(vocabulary, "auto", note=notes.append, texts=["a document\n"] * 3000)
-    assert chosen.name == "fastokens"
     (note,) = notes
-    rates = r"fastokens \S+ MB/s, huggingface \S+ MB/s"
-    assert re.fullmatch(rf"fastokens 0\.\S+ encodes: on the first documents {rates}", note)
+    (other,) = {"fastokens", "huggingface"} - {chosen.name}
+    said = (
+        f"{chosen.described} encodes: on the first documents {chosen.name} # MB/s, {other} # MB/s"
+    )
+    assert re.sub(r"\S+ MB/s", "# MB/s", note) == said
 
 
 @pytest.mark.parametrize("fastest", ["fastokens", "huggingface"])

@@ -59,7 +59,7 @@ def reasons(items: list[Document | Rejected]) -> list[tuple[Any, ...]]:
 @settings(
     max_examples=300,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     rows=st.lists(st.tuples(CELLS, CELLS), max_size=8),
