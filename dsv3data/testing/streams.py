@@ -1,7 +1,8 @@
 """What a data loader owes to training: the same rows after an interruption, on any cluster.
 
 A loader here is anything with `state()` and `restore(state)` that gives batches by iteration, or by
-`next()`. A batch is any nesting of mappings, dataclasses, lists, numbers, arrays and tensors.
+`next()`; one that has `close()` is closed in the end. A batch is any nesting of mappings,
+dataclasses, lists, numbers, arrays and tensors.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,21 +32,21 @@ def assert_resume_exact(make_loader: Callable[[], Loader], *, steps: int = 6) ->
     Raises:
         AssertionError: naming the stop, the step and the field.
     """
-    unbroken = make_loader()
-    states, batches = [_state(unbroken)], []
-    for batch in _batches(unbroken, steps):
-        batches.append(_leaves(batch))
-        states.append(_state(unbroken))
+    with _open(make_loader) as unbroken:
+        states, batches = [_state(unbroken)], []
+        for batch in _batches(unbroken, steps):
+            batches.append(_leaves(batch))
+            states.append(_state(unbroken))
     _check_states(states)
     for stop in range(steps + 1):
-        resumed = make_loader()
-        resumed.restore(_through_json(states[stop]))
-        resumed.restore(_through_json(states[stop]))
-        again = _state(resumed)
-        assert again == states[stop], f"stop {stop}: saved again at once, the state is {again}"
-        for step, batch in enumerate(_batches(resumed, steps - stop), start=stop):
-            _check_same(_leaves(batch), batches[step], f"after stop {stop}, step {step}")
-        end = _state(resumed)
+        with _open(make_loader) as resumed:
+            resumed.restore(_through_json(states[stop]))
+            resumed.restore(_through_json(states[stop]))
+            again = _state(resumed)
+            assert again == states[stop], f"stop {stop}: saved again at once, the state is {again}"
+            for step, batch in enumerate(_batches(resumed, steps - stop), start=stop):
+                _check_same(_leaves(batch), batches[step], f"after stop {stop}, step {step}")
+            end = _state(resumed)
         assert end == states[steps], f"after stop {stop}: the end is {end}, not {states[steps]}"
 
 
@@ -69,11 +71,22 @@ def assert_same_for_any_world(
             for other in worlds:
                 (batch,) = _steps(make_loader, other, 1, state)
                 _check_same(_global(batch), expected[step], f"{other} ranks, step {step}")
-            loader = make_loader(0, world)
-            if state is not None:
-                loader.restore(state)
-            list(_batches(loader, 1))
-            state = _through_json(_state(loader))
+            with _open(make_loader, 0, world) as loader:
+                if state is not None:
+                    loader.restore(state)
+                list(_batches(loader, 1))
+                state = _through_json(_state(loader))
+
+
+@contextmanager
+def _open(make_loader: Callable[..., Loader], *place: int) -> Iterator[Loader]:
+    """A new loader, closed afterwards where it can be: one that reads ahead has a thread."""
+    loader = make_loader(*place)
+    try:
+        yield loader
+    finally:
+        if hasattr(loader, "close"):
+            loader.close()
 
 
 def _steps(
@@ -82,10 +95,10 @@ def _steps(
     """For each step the batches of all ranks."""
     of_ranks = []
     for rank in range(world):
-        loader = make_loader(rank, world)
-        if state is not None:
-            loader.restore(state)
-        of_ranks.append(list(_batches(loader, steps)))
+        with _open(make_loader, rank, world) as loader:
+            if state is not None:
+                loader.restore(state)
+            of_ranks.append(list(_batches(loader, steps)))
     return [list(step) for step in zip(*of_ranks, strict=True)]
 
 

@@ -1,9 +1,9 @@
 """A training run of well under a second, and a child process that trains it.
 
-    python tests/helpers/tiny_training.py OUT STEPS [HOLDS]
+    python tests/helpers/tiny_training.py OUT STEPS [SIGNAL …]
 
-says `held` and holds still, HOLDS times, before its sixth step, until it is let go on (held.py). It
-exits like the command line would: 0, or the exit code of the error.
+gets signals of these numbers before its sixth batch. It exits like the command line would: 0, or
+the exit code of the error.
 """
 
 from __future__ import annotations

@@ -111,3 +111,21 @@ def test_ranks_that_see_other_rows() -> None:
 
     with pytest.raises(AssertionError, match=r"4 ranks, step 0: .ids differs"):
         assert_same_for_any_world(Wrong)
+
+
+def test_what_reads_ahead_is_closed() -> None:
+    opened = closed = 0
+
+    class Closes(Counter):
+        def __init__(self, rank: int = 0, world: int = 1) -> None:
+            nonlocal opened
+            super().__init__(rank, world)
+            opened += 1
+
+        def close(self) -> None:
+            nonlocal closed
+            closed += 1
+
+    assert_resume_exact(Closes)
+    assert_same_for_any_world(Closes)
+    assert opened == closed > 10
