@@ -45,7 +45,7 @@ def started() -> Any:
     options = {"include_dashboard": False, "log_to_driver": False, "_system_config": system}
     for _ in range(3):
         try:
-            return ray.init(num_cpus=2, **options)
+            return ray.init("local", num_cpus=2, **options)
         except Exception as error:
             ray.shutdown()
             if "timed out during startup" not in str(error):
