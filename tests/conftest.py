@@ -22,6 +22,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Test processes share the cores, and torch's threads spin while they wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+for _name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"):
+    os.environ.pop(_name, None)  # what a terminal or a CI service wishes to see
+
 # How long an example takes says something about the machine only; every run draws the same ones.
 settings.register_profile(
     "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
