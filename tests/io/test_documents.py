@@ -11,8 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import event, given, settings
-from hypothesis import strategies as st
 
 from dsv3data.contracts.errors import BadConfig, BadInput
 from dsv3data.contracts.keys import document_key, user_id_key
@@ -21,11 +19,9 @@ from dsv3data.io.sources import (
     ReadOptions,
     Rejected,
     discover,
-    jsonl,
     plan_units,
     read_unit,
 )
-from dsv3data.io.sources.documents import DocumentMaker
 
 
 def read(path: Path, **options: Any) -> list[Document | Rejected]:
@@ -79,43 +75,6 @@ def test_rejections_say_why(tmp_path: Path, line: bytes, reason: str, detail: st
     assert (item.source, item.position, item.line) == ("x.jsonl", 0, 1)
     assert item.reason == reason
     assert detail in item.detail
-
-
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(min_value=1 << 63, max_value=1 << 70)
-    | st.floats()
-    | st.sampled_from(["text", 'a "text"', "\\u0074", "\ud800", "\U0001f600", "é\x7f\u2028"])
-    | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["text", "domain", "id", "k"]), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-PAIRS = st.lists(
-    st.tuples(
-        st.sampled_from(["text", "text", "domain", "id", "k", "te\\u0078t", "i\\u0064"]), VALUES
-    ),
-    max_size=5,
-)
-
-
-@settings(max_examples=1500, deadline=None)
-@given(PAIRS, st.booleans(), st.just(b"") | st.binary(max_size=2), st.sampled_from(["", "id", "k"]))
-def test_the_fast_reading_of_a_line_equals_the_slow_one(
-    pairs: list[tuple[str, Any]], escape: bool, noise: bytes, id_key: str
-) -> None:
-    options = ReadOptions(id_key=id_key)
-    fields = (f'"{key}": {json.dumps(value, ensure_ascii=escape)}' for key, value in pairs)
-    line = ("{" + ", ".join(fields) + "}").encode("utf-8", "surrogatepass") + noise
-    fast = jsonl.FastReader(options).read(line)
-    slow = jsonl.read_slow(line, 0, "x", options)
-    event("slow only" if fast is None else "both")
-    if fast is not None:
-        assert DocumentMaker("x", options).make(fast, 0) == slow
 
 
 def test_lines_and_positions_of_rejections(tmp_path: Path) -> None:

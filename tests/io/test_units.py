@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,10 +20,11 @@ from dsv3data.io.sources import (
     Unit,
     discover,
     input_sha256,
+    lines,
     plan_units,
     read_unit,
 )
-from dsv3data.io.sources.lines import iterate_lines
+from dsv3data.io.sources.lines import Block, iterate_lines, line_blocks
 from dsv3data.io.sources.raw import InputLog, UnhashedLog, raw_bytes
 
 OPTIONS = ReadOptions()
@@ -118,6 +120,28 @@ def test_lines_do_not_depend_on_chunks(data: bytes, chunk: int, limit: int) -> N
     assert [line.marks for line in found] == [line.count(b"a") for line in lines]
     for line, expected in zip(found, lines, strict=True):
         assert data[line.offset : line.offset + line.size] == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=60).map(lambda data: data.replace(b"\x00", b"\n")),
+    st.integers(1, 9),
+    st.integers(2, 8),
+    st.integers(0, 9),
+)
+def test_blocks_have_the_lines(data: bytes, chunk: int, piece: int, more: int) -> None:
+    chunks = [data[at : at + chunk] for at in range(0, len(data), chunk)]
+    limit = piece + more
+    found = []
+    with mock.patch.object(lines, "CHUNK_BYTES", piece):
+        for block in line_blocks(chunks, start=5, max_bytes=limit, beyond=3):
+            if isinstance(block, Block):
+                assert len(block.data) >= block.size + 3
+                stream = [block.data[: block.size]]
+                found += iterate_lines(stream, start=block.offset, max_bytes=limit)
+            else:
+                found.append(block)
+    assert found == [*iterate_lines(chunks, start=5, max_bytes=limit)]
 
 
 def test_unicode_line_separators_do_not_cut_lines(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dsv3data_tokenizer.compiled import compiled, prefetch, signed
+from dsv3data.compiled import compiled, prefetch, signed
 
 SEPARATOR, HOLE = -1, -2
 

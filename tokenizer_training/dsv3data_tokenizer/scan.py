@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dsv3data_tokenizer.compiled import compiled, inlined, load_u64, trailing_zeros
+from dsv3data.compiled import compiled, inlined, load_u64, trailing_zeros
 from dsv3data_tokenizer.unicode_classes import (
     ASCII_LETTER,
     ASCII_PUNCTUATION,

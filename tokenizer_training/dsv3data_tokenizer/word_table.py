@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dsv3data_tokenizer.compiled import compiled, inlined, load_u64, prefetch, signed
+from dsv3data.compiled import compiled, inlined, load_u64, prefetch, signed
 
 # Kernels load two machine words at a word's start and one at its end: a buffer of words reaches
 # this far beyond them.

@@ -101,13 +101,17 @@ class DocumentMaker:
         self._options = options
         self._matching = _first_match(options.domains, source)
 
-    def make(self, fields: Mapping[str, Any], position: int) -> Document | Rejected:
-        """One record of named fields, as a document or a rejection."""
+    def make(
+        self, fields: Mapping[str, Any], position: int, n_bytes: int | None = None
+    ) -> Document | Rejected:
+        """One record of named fields, as a document or a rejection. `n_bytes` is the length of the
+        text in UTF-8, where it is known to be valid."""
         source, options = self._source, self._options
         text = fields.get(options.text_key)
         if not isinstance(text, str):
             return self._without_text(fields, position)
-        n_bytes = utf8_length(text)
+        if n_bytes is None:
+            n_bytes = utf8_length(text)
         replaced = n_bytes < 0
         if replaced:
             if options.on_bad_utf8 == "reject":

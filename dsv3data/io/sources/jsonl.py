@@ -1,8 +1,8 @@
 """JSON Lines: one object per line, read strictly.
 
-A line goes through orjson, six times as fast as the standard library's parser. Whatever orjson
-refuses or leaves in doubt (a lone surrogate, a key that may stand twice, a whole number beyond
-64 bits as an id) is read again, slowly, and decided there.
+A compiled kernel takes blocks of lines apart and decodes the texts; what is left of a line goes
+through orjson. Whatever these refuse or leave in doubt (a lone surrogate, a key that may stand
+twice, a whole number beyond 64 bits as an id) is read again, slowly, and decided there.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import functools
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from dsv3data.io.sources.documents import (
@@ -21,7 +22,7 @@ from dsv3data.io.sources.documents import (
     ReadOptions,
     Rejected,
 )
-from dsv3data.io.sources.lines import iterate_lines
+from dsv3data.io.sources.lines import Block, line_blocks
 from dsv3data.io.sources.raw import InputLog, RawBytes
 from dsv3data.io.sources.streams import decompressed
 from dsv3data.io.sources.units import Span
@@ -30,8 +31,9 @@ from dsv3data.io.sources.units import Span
 # other fields. A longer line is a document over the limit, or as good as one.
 _ESCAPE_FACTOR = 3
 _OTHER_FIELDS_BYTES = 1 << 20
-# Characters from which on a text is taken out of a line before that is searched.
-_LONG = 512
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Lines that the kernel takes apart at a time.
+_AT_ONCE = 1 << 12
 # Names that JSON can spell in two ways only: as they are, or with \u00XX for some characters.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.: -]+")
 
@@ -41,80 +43,109 @@ def read_jsonl(
 ) -> Iterator[Document | Rejected]:
     """Every line of the span as a document or a rejection; blank lines are neither."""
     limit = options.max_document_bytes * _ESCAPE_FACTOR + _OTHER_FIELDS_BYTES
+    fast = FastReader(options)
     chunks = decompressed(raw.chunks, span.file.compression)
-    source, lines = span.file.name, iterate_lines(chunks, start=raw.offset, max_bytes=limit)
-    read_fast, make = FastReader(options).read, DocumentMaker(source, options).make
-    for number, line in enumerate(lines, start=1):
-        log.lines[-1] = number
-        data = line.data
-        if data is None:
-            detail = f"a line of {line.size:,} bytes"
-            yield Rejected(source, line.offset, "too-large", detail, number)
+    source, make = span.file.name, DocumentMaker(span.file.name, options).make
+    number = 0
+    for block in line_blocks(chunks, start=raw.offset, max_bytes=limit, beyond=fast.beyond):
+        if not isinstance(block, Block):
+            number += 1
+            log.lines[-1] = number
+            detail = f"a line of {block.size:,} bytes"
+            yield Rejected(source, block.offset, "too-large", detail, number)
             continue
-        if not line.offset:
-            data = data.removeprefix(b"\xef\xbb\xbf")
-        fields = read_fast(data)
-        if fields is not None:
-            result = make(fields, line.offset)
-        elif data.strip():
-            result = read_slow(data, line.offset, source, options)
-        else:
-            continue
-        yield result._replace(line=number) if isinstance(result, Rejected) else result
+        for line in fast.read(block):
+            number += 1
+            log.lines[-1] = number
+            offset = block.offset + line.start
+            if line.fields is not None:
+                result = make(line.fields, offset, line.n_bytes)
+            else:
+                data = block.data[line.start : line.stop]
+                if not offset:
+                    data = data.removeprefix(_BYTE_ORDER_MARK)
+                if not data.strip():
+                    continue
+                result = read_slow(data, offset, source, options)
+            yield result._replace(line=number) if isinstance(result, Rejected) else result
+
+
+def load_kernel() -> Any:
+    """What reads blocks of lines. Loading it, once a process, takes most of a second."""
+    from dsv3data.io.sources import jsonl_kernel
+
+    jsonl_kernel.load()
+    return jsonl_kernel
+
+
+class FastLine(NamedTuple):
+    """A line by its place in a block. The fields of a plain one, with the length of the text in
+    UTF-8; None if it needs a closer look."""
+
+    start: int
+    stop: int
+    fields: dict[str, Any] | None
+    n_bytes: int
 
 
 class FastReader:
     """Reads plain lines; leaves the others to `read_slow`.
 
-    orjson takes the last of two equal keys without a word. A key that we read stands once if its
-    quoted name does: inside of a string a quote has a backslash in front, which leaves only keys
-    and values that are spelled with escapes. Where the text is spelled as orjson would spell it,
-    that string, most of the line, need not be searched.
+    The kernel takes the text out and knows that no other key of the outermost object is spelled
+    like its own. orjson takes the last of two equal keys without a word. A key that we read stands
+    once if its quoted name does in what is left: inside of a string a quote has a backslash in
+    front, which leaves only keys and values that are spelled with escapes.
     """
 
     def __init__(self, options: ReadOptions) -> None:
         names = _names(options)
-        self._is_usable = all(map(_PLAIN_NAME.fullmatch, names))
+        self._kernel = load_kernel()
+        self.beyond: int = self._kernel.WIDTH  # bytes of a block behind its lines
+        is_usable = all(map(_PLAIN_NAME.fullmatch, names))
         self._text_key = options.text_key
         self._id_key = options.id_key
-        self._quoted = [f'"{name}"'.encode() for name in names]
+        # A name that no key has: every line needs a closer look.
+        spelled = options.text_key.encode() if is_usable else b'"'
+        self._name = np.frombuffer(spelled, dtype=np.uint8)
+        self._quoted = [f'"{name}"'.encode() for name in names] if is_usable else []
         codes = sorted({f"{ord(character):02x}" for name in names for character in name})
         self._escaped = re.compile(f"\\\\u00(?:{'|'.join(codes)})".encode(), re.IGNORECASE)
+        self._table = np.empty((_AT_ONCE, self._kernel.N_COLUMNS), dtype=np.int64)
+        self._texts = np.empty(0, dtype=np.uint8)
 
-    def read(self, data: bytes) -> dict[str, Any] | None:
-        """The fields of a plain line; None if it needs a closer look."""
-        if not self._is_usable:
+    def read(self, block: Block) -> Iterator[FastLine]:
+        """The block's lines."""
+        source = np.frombuffer(block.data, dtype=np.uint8)
+        if len(self._texts) < len(source) + self.beyond:
+            self._texts = np.empty(len(source) + self.beyond, dtype=np.uint8)
+        texts = self._texts.data
+        place = 0
+        while place < block.size:
+            rows, place = self._kernel.take_lines_apart(
+                source, place, block.size, self._name, self._texts, self._table
+            )
+            for start, stop, literal, behind, text, text_stop in self._table[:rows].tolist():
+                fields = None
+                if literal >= 0:
+                    rest = b'%b""%b' % (block.data[start:literal], block.data[behind:stop])
+                    fields = self._fields(rest, texts[text:text_stop])
+                yield FastLine(start, stop, fields, text_stop - text)
+
+    def _fields(self, rest: bytes, text: memoryview) -> dict[str, Any] | None:
+        """The fields of a line without its text, and this as its text."""
+        for name in self._quoted:
+            if rest.count(name) > 1:
+                return None
+        if b"\\u00" in rest and self._escaped.search(rest):
             return None
         try:
-            fields = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return None
-        if not isinstance(fields, dict):
-            return None
-        text = fields.get(self._text_key)
-        if not isinstance(text, str):
-            return None
-        searched = self._without_text(data, text) if len(text) > _LONG else data
-        for name in self._quoted:
-            if searched.count(name) > 1:
-                return None
-        if b"\\u00" in searched and self._escaped.search(searched):
+            fields: dict[str, Any] = orjson.loads(rest)
+            fields[self._text_key] = str(text, "utf-8")
+        except ValueError:  # no JSON, or no UTF-8
             return None
         if self._id_key and isinstance(fields.get(self._id_key), float):
             return None
         return fields
-
-    def _without_text(self, data: bytes, text: str) -> bytes:
-        """The line without the string behind the first text key, if orjson would spell `text` so.
-
-        Were the first `"text"` no key, or its value another one, the name would stand once more.
-        """
-        spelled = orjson.dumps(text)
-        name = self._quoted[0]
-        start = data.find(b'"', data.find(name) + len(name))
-        if not data.startswith(spelled, start):
-            return data
-        return data[:start] + data[start + len(spelled) :]
 
 
 def _names(options: ReadOptions) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Lines of a byte stream with their offsets, in bounded memory.
+"""Lines of a byte stream with their offsets, in bounded memory: one by one, or many in a block.
 
 Only `\\n` ends a line: `str.splitlines` would also cut at U+2028, U+0085 and others that are
 ordinary characters inside JSON strings.
@@ -55,6 +55,63 @@ def iterate_lines(
             parts.clear()
     if size:
         yield Line(offset, size, b"".join(parts) if size <= max_bytes else None, marks)
+
+
+class Block(NamedTuple):
+    """Whole lines, about a megabyte of them: the first `size` bytes of `data`.
+
+    The last of them may lack its `\n`. At least `beyond` bytes of anything follow.
+    """
+
+    offset: int
+    size: int
+    data: bytes
+
+
+def line_blocks(
+    chunks: Iterable[bytes], *, start: int = 0, max_bytes: int, beyond: int
+) -> Iterator[Block | Line]:
+    """The lines of `iterate_lines`, for a reader that takes many at once; longer ones than
+    `max_bytes` stand alone, without their bytes. `max_bytes` is not below CHUNK_BYTES."""
+    offset, size = start, 0  # of what is gathered: the beginning of a line
+    parts: list[bytes] = []
+    padding = bytes(beyond)
+    for piece in _pieces(chunks):
+        first = piece.find(b"\n")
+        if size and first >= 0 and size + first > max_bytes:
+            yield Line(offset, size + first, None, 0)
+            offset, size = offset + size + first + 1, 0
+            parts.clear()
+            piece = piece[first + 1 :]
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield Block(offset, size + cut, b"".join([*parts, piece, padding]))
+            offset, size = offset + size + cut, 0
+            parts.clear()
+            piece = piece[cut:]
+        size += len(piece)
+        if size > max_bytes:
+            parts.clear()
+        elif piece:
+            parts.append(piece)
+    if size > max_bytes:
+        yield Line(offset, size, None, 0)
+    elif size:
+        yield Block(offset, size, b"".join([*parts, padding]))
+
+
+def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes, CHUNK_BYTES or a little more or less at once."""
+    parts: list[bytes] = []
+    size = 0
+    for step in _steps(chunks):
+        parts.append(step)
+        size += len(step)
+        if size >= CHUNK_BYTES // 2:
+            yield parts[0] if len(parts) == 1 else b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
 
 
 def _steps(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dsv3data_tokenizer import compiled as compiled_module
-from dsv3data_tokenizer.compiled import compiled, load_u64, signed, trailing_zeros
+from dsv3data import compiled as compiled_module
+from dsv3data.compiled import compiled, load_u64, signed, trailing_zeros
 
 
 @compiled
