@@ -101,17 +101,20 @@ def line_blocks(
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes, CHUNK_BYTES or a little more or less at once."""
+    """The same bytes, CHUNK_BYTES or a little more or less at once; also those before an error."""
     parts: list[bytes] = []
     size = 0
-    for step in _steps(chunks):
-        parts.append(step)
-        size += len(step)
-        if size >= CHUNK_BYTES // 2:
-            yield parts[0] if len(parts) == 1 else b"".join(parts)
-            parts, size = [], 0
-    if parts:
+    try:
+        for step in _steps(chunks):
+            parts.append(step)
+            size += len(step)
+            if size >= CHUNK_BYTES // 2:
+                yield parts[0] if len(parts) == 1 else b"".join(parts)
+                parts, size = [], 0
+    except Exception:
         yield b"".join(parts)
+        raise
+    yield b"".join(parts)
 
 
 def _steps(chunks: Iterable[bytes]) -> Iterator[bytes]:
