@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,15 +16,19 @@ from dsv3data.contracts.errors import BadConfig, Dsv3DataError, EnvironmentFault
 from dsv3data.encoding.engine import DocumentEncoder
 from dsv3data.encoding.fastokens import FastokensEncoder
 from dsv3data.encoding.huggingface import HuggingFaceEncoder
+from dsv3data.encoding.load_ahead import load_ahead
 from dsv3data.encoding.probe import compare, probe_texts
 from dsv3data.encoding.speed import bytes_per_second
-from dsv3data.encoding.vocabulary import Vocabulary
+from dsv3data.encoding.vocabulary import Vocabulary, keep_vocabulary
 
 EngineName = Literal["auto", "fastokens", "huggingface"]
 ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 ORACLE = "huggingface"
 # The oracle is none of them: it needs no proof.
 _FAST: dict[str, Callable[[Vocabulary], DocumentEncoder]] = {"fastokens": FastokensEncoder}
+# What takes long of building one, begun with `Vocabulary.document_json`: a new process can do that
+# before it imports anything else.
+_AHEAD: dict[str, Callable[[str], None]] = {"fastokens": load_ahead}
 _PACKAGES = {"fastokens": "fastokens", ORACLE: "tokenizers"}
 
 
@@ -85,23 +89,50 @@ class LoadedEngines:
         return _fastest(candidates, self.oracle, measured, note if texts else None)
 
 
-def load_engines(vocabulary: Vocabulary, wanted: str) -> LoadedEngines:
-    """The oracle and the engines to choose from.
+def begin_loading(vocabulary: Vocabulary, wanted: str) -> None:
+    """Begin what takes longest of `load_engines`, in a thread that ends with it."""
+    for step in _first_steps(vocabulary, wanted):
+        step()
 
-    Cost for 128,000 entries: a second and a half of CPU for fastokens, in a thread, and half of one
-    for the oracle with its ids of the probe, meanwhile; a tenth for the probe.
+
+def hand_over(vocabulary: Vocabulary, wanted: str) -> list[partial[None]]:
+    """What another process begins with, so that `load_engines` waits for less there: calls to make
+    in this order, plain data.
+
+    The first needs no module that is slow to import: a thread loads the engine while the modules of
+    the others are imported. The second brings the vocabulary, which is not parsed again.
     """
-    names = () if wanted == ORACLE else tuple(_FAST) if wanted == "auto" else (wanted,)
+    return [*_first_steps(vocabulary, wanted), partial(keep_vocabulary, vocabulary)]
+
+
+def _first_steps(vocabulary: Vocabulary, wanted: str) -> list[partial[None]]:
+    return [
+        partial(_AHEAD[name], vocabulary.document_json)
+        for name in _fast_names(wanted)
+        if name in _AHEAD
+    ]
+
+
+def _fast_names(wanted: str) -> tuple[str, ...]:
+    return () if wanted == ORACLE else tuple(_FAST) if wanted == "auto" else (wanted,)
+
+
+def load_engines(vocabulary: Vocabulary, wanted: str) -> LoadedEngines:
+    """The oracle and the engines to choose from. No thread is left.
+
+    Cost for 128,000 entries: a second and a half of CPU for fastokens, in a thread, and one for the
+    oracle with its ids of the probe, meanwhile; a tenth for the probe.
+    """
+    begin_loading(vocabulary, wanted)
+    names = _fast_names(wanted)
     proof = probe_texts(vocabulary) if names else []
-    with ThreadPoolExecutor() as threads:
-        loading = {name: threads.submit(_FAST[name], vocabulary) for name in names}
-        oracle = HuggingFaceEncoder(vocabulary)
-        expected = oracle.encode(proof)
+    oracle = HuggingFaceEncoder(vocabulary)
+    expected = oracle.encode(proof)
     engines: dict[str, DocumentEncoder] = {}
     refused: dict[str, ImportError | _Refused] = {}
-    for name, future in loading.items():
+    for name in names:
         try:
-            engines[name] = _proven(future, proof, expected, vocabulary)
+            engines[name] = _proven(_FAST[name], proof, expected, vocabulary)
         except (ImportError, _Refused) as error:
             refused[name] = error
     return LoadedEngines(
@@ -110,13 +141,13 @@ def load_engines(vocabulary: Vocabulary, wanted: str) -> LoadedEngines:
 
 
 def _proven(
-    loading: Future[DocumentEncoder],
+    build: Callable[[Vocabulary], DocumentEncoder],
     proof: Sequence[str],
     expected: tuple[NDArray[np.int32], NDArray[np.int64]],
     vocabulary: Vocabulary,
 ) -> DocumentEncoder:
     try:
-        engine = loading.result()
+        engine = build(vocabulary)
         difference = compare(engine.encode(proof), expected)
     except ImportError:
         raise

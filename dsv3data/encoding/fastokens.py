@@ -5,12 +5,12 @@ Its output is two buffers of bytes, which become arrays without a copy.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dsv3data.encoding.load_ahead import fastokens_tables
 from dsv3data.encoding.vocabulary import Vocabulary
 
 
@@ -22,10 +22,7 @@ class FastokensEncoder:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")  # read at its first text
-        from fastokens import Tokenizer
-
-        self._tokenizer = Tokenizer.from_json_str(vocabulary.document_json)
+        self._tokenizer = fastokens_tables(vocabulary.document_json)
 
     def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """See `DocumentEncoder.encode`."""

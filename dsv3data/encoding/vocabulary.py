@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import gc
 import hashlib
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +135,39 @@ def load_vocabulary(path: Path) -> Vocabulary:
     return parse_vocabulary(data, where=str(file))
 
 
-@lru_cache(maxsize=1)
+_kept: Vocabulary | None = None
+
+
+def keep_vocabulary(vocabulary: Vocabulary) -> None:
+    """Let `parse_vocabulary` give this one for its bytes."""
+    global _kept
+    _kept = vocabulary
+
+
 def parse_vocabulary(data: bytes, *, where: str) -> Vocabulary:
     """`load_vocabulary` for bytes in memory. The last one is kept: a stage asks for it twice."""
+    if _kept is not None and _kept.tokenizer_json == data:
+        return _kept
+    with _without_collections():
+        vocabulary = _parsed(data, where)
+    keep_vocabulary(vocabulary)
+    return vocabulary
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """A tree of half a million objects is built: that the garbage collector walks it while it grows
+    takes a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _parsed(data: bytes, where: str) -> Vocabulary:
     try:
         tree = orjson.loads(data)
         vocab: dict[str, int] = tree["model"]["vocab"]
@@ -181,16 +215,12 @@ def byte_to_character() -> dict[int, str]:
     return table
 
 
-# For `str.translate`: the character of each byte, and of other characters below 256 one that has no
-# place in Latin-1.
-_TO_BYTES = dict.fromkeys(range(256), 256) | {
-    ord(character): byte for byte, character in byte_to_character().items()
-}
+_TO_BYTES = {ord(character): byte for byte, character in byte_to_character().items()}
 
 
 def _bytes_of(text: str, where: str) -> bytes:
     try:
-        return text.translate(_TO_BYTES).encode("latin-1")
+        return codecs.charmap_encode(text, "strict", _TO_BYTES)[0]
     except UnicodeEncodeError as error:
         raise _unusable(f"entry {text!r} is not in the byte-level alphabet", where) from error
 

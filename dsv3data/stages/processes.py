@@ -4,7 +4,9 @@
 
 What tasks share (modules, a tokenizer's tables) is loaded once, whatever the number of workers, and
 is the same memory in all of them. It is loaded in a process of its own because a fork leaves the
-threads of a process behind, and the caller may have any: a progress bar, connections.
+threads of a process behind, and the caller may have any: a progress bar, connections. It loads by
+calls that the caller makes one after the other. So the caller can hand over what it has of it, and
+the first call can leave to a thread what takes long, while the modules of the next are imported.
 
 Stopping is the caller's affair. SIGTERM and SIGINT are blocked in all others, so that a terminal or
 a batch system may send them to everybody; a flag in shared memory, which a worker asks before each
@@ -18,11 +20,13 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import RawValue
+from types import ModuleType
 from typing import Any, TypeVar
 
 from dsv3data.contracts.progress import NullSink, Sink
@@ -58,15 +62,17 @@ def map_in_processes(
     tasks: Sequence[Task],
     *,
     workers: int,
-    prepare: Callable[[Sequence[Task]], None],
+    prepare: Sequence[Callable[[], None]],
     sink: Sink,
     flag: Flag,
 ) -> list[Result | None]:
     """`work` of each task, in their order; the first error of a task ends all.
 
     Args:
-        work, prepare: functions of a module.
-        prepare: called once, with the tasks, before the workers part. It may leave no thread.
+        work: a function of a module.
+        prepare: called in their order before the workers part; plain data. Each travels by itself:
+            the modules of the next one are imported when this one is done, so that one may leave
+            loading to a thread. The last one may leave no thread.
         flag: of `shared_flag`. Once it is set no task is begun; the result of the others is None.
 
     Raises:
@@ -75,22 +81,39 @@ def map_in_processes(
     context = multiprocessing.get_context("spawn")
     progress = context.SimpleQueue()
     with _pool(1, context, progress, flag) as nursery:
-        with signals_blocked():
-            future = nursery.submit(_nurse, work, tasks, workers, prepare)
         try:
+            for step in prepare:
+                _call(nursery, step).result()
+            future = _call(nursery, _nurse, work, tasks, workers)
             _follow(future, progress, sink)
-            return future.result()
+            results: list[Result | None] = future.result()
+            return results
         except BrokenProcessPool as error:
             raise WorkerDied(()) from error
+
+
+def _call(nursery: ProcessPoolExecutor, function: Callable[..., Any], *args: Any) -> Future[Any]:
+    with signals_blocked(), _without_main():  # the first call starts the process
+        return nursery.submit(function, *args)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A spawned process begins with the import of the caller's main module: a script, and all that
+    a command line needs. Nothing of it is needed here."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _nurse(
     work: Callable[[Task, Sink], Result],
     tasks: Sequence[Task],
     workers: int,
-    prepare: Callable[[Sequence[Task]], None],
 ) -> list[Result | None]:
-    prepare(tasks)
     gc.freeze()  # a collection would write to every object, and so copy the memory of all
     futures: list[Future[Result]] = []
     try:

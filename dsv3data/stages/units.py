@@ -7,7 +7,7 @@ finished one that is run again only checks hashes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -58,8 +58,9 @@ class HashingTask(UnitTask, Protocol):
 class WarmTask(UnitTask, Protocol):
     """A unit with much to load, which is the same for all units of a run."""
 
-    def warm_up(self) -> None:
-        """Load it. The process will fork: no thread may be left."""
+    def warm_up(self) -> Sequence[Callable[[], None]]:
+        """The calls by which the process that forks the workers loads it: see
+        `map_in_processes`."""
 
 
 Task = TypeVar("Task", bound=UnitTask)
@@ -123,7 +124,12 @@ def _run_in_processes(
     ordered = [tasks[number] for number in order]
     try:
         records = map_in_processes(
-            complete_unit, ordered, workers=workers, prepare=_warm_up, sink=sink, flag=flag
+            complete_unit,
+            ordered,
+            workers=workers,
+            prepare=_warm_up(ordered),
+            sink=sink,
+            flag=flag,
         )
     except WorkerDied as error:
         names = ", ".join(ordered[number].name for number in error.left)
@@ -137,11 +143,11 @@ def _run_in_processes(
     return [record for _, record in in_place if record is not None]
 
 
-def _warm_up(tasks: Sequence[UnitTask]) -> None:
-    """What the first unit needs that is not done; nothing where all are."""
+def _warm_up(tasks: Sequence[UnitTask]) -> Sequence[Callable[[], None]]:
+    """How to load what the first unit needs that is not done; nothing where all are."""
     for task in tasks:
         if not isinstance(task, WarmTask):
-            return
+            break
         if Ledger(task.out).entered(task.name, plan_hash=task.plan_hash) is None:
-            task.warm_up()
-            return
+            return task.warm_up()
+    return ()

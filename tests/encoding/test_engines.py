@@ -6,6 +6,9 @@ import dataclasses
 import itertools
 import json
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,17 @@ from tokenizers import Tokenizer
 import dsv3data.encoding.choose as choose
 from dsv3data.contracts import special_tokens
 from dsv3data.contracts.errors import BadConfig, EnvironmentFault
-from dsv3data.encoding.choose import choose_engine, load_engines
+from dsv3data.encoding.choose import choose_engine, hand_over, load_engines
 from dsv3data.encoding.fastokens import FastokensEncoder
 from dsv3data.encoding.huggingface import HuggingFaceEncoder
 from dsv3data.encoding.probe import compare, probe_texts
 from dsv3data.encoding.speed import bytes_per_second
-from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary, parse_vocabulary
+from dsv3data.encoding.vocabulary import (
+    Vocabulary,
+    keep_vocabulary,
+    load_vocabulary,
+    parse_vocabulary,
+)
 
 SURROGATES = range(0xD800, 0xE000)
 PIECES = st.sampled_from(
@@ -149,6 +157,26 @@ def test_an_engine_is_proven_once_for_all_that_choose(
     assert loaded.choose(note=pytest.fail).encoder is engine
 
 
+def test_another_process_begins_with_what_this_one_hands_over(vocabulary: Vocabulary) -> None:
+    given = dataclasses.replace(vocabulary)
+    threads = threading.active_count()
+    for step in hand_over(given, "auto"):
+        step()
+    assert parse_vocabulary(vocabulary.tokenizer_json, where="not parsed") is given
+    engine = load_engines(given, "fastokens").engines["fastokens"]
+    assert threading.active_count() == threads
+    assert np.array_equal(engine.encode(["a b"])[0], HuggingFaceEncoder(given).encode(["a b"])[0])
+    assert [step.func for step in hand_over(given, "huggingface")] == [keep_vocabulary]
+
+
+def test_what_begins_loading_needs_the_standard_library_alone() -> None:
+    code = (
+        "import sys, dsv3data.encoding.load_ahead, dsv3data.stages.processes;"
+        "sys.exit(not {'numpy', 'pyarrow', 'orjson'}.isdisjoint(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_speed_is_that_of_the_beginnings_of_as_many_texts_as_there_is_time_for() -> None:
     now = 0.0
     calls: list[list[str]] = []
@@ -246,6 +274,7 @@ WRONG = [LosesCarriageReturns, NewerUnicode, CutsLongRuns, MatchesControlTexts, 
 
 def install(monkeypatch: pytest.MonkeyPatch, builder: Any) -> None:
     monkeypatch.setitem(choose._FAST, "fastokens", builder)
+    monkeypatch.delitem(choose._AHEAD, "fastokens")
 
 
 @pytest.mark.parametrize("engine", WRONG, ids=lambda engine: engine.__name__)

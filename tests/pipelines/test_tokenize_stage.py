@@ -342,6 +342,7 @@ class WrongOnce:
 def engine_is_wrong(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     unit._load.cache_clear()
     monkeypatch.setitem(choose._FAST, "fastokens", WrongOnce)
+    monkeypatch.delitem(choose._AHEAD, "fastokens")
     yield
     unit._load.cache_clear()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,9 +23,18 @@ from held import is_alive, wait_until
 _loaded_by = 0
 
 
-def load(tasks: Sequence[object]) -> None:
+_begun_by = 0
+
+
+def begin() -> None:
+    global _begun_by
+    assert not hasattr(sys.modules["__main__"], "__file__")  # not the caller's script
+    _begun_by = os.getpid()
+
+
+def load() -> None:
     global _loaded_by
-    _loaded_by = os.getpid()
+    _loaded_by = _begun_by
 
 
 def who(task: int, sink: Sink) -> tuple[int, int, int]:
@@ -44,7 +53,7 @@ class Total(NullSink):
 def test_what_tasks_share_is_loaded_once_and_results_come_in_order() -> None:
     sink = Total()
     flag = shared_flag()
-    done = map_in_processes(who, range(40), workers=2, prepare=load, sink=sink, flag=flag)
+    done = map_in_processes(who, range(40), workers=2, prepare=[begin, load], sink=sink, flag=flag)
     results = [result for result in done if result is not None]
     assert [task for task, _, _ in results] == list(range(40))
     (nursery,) = {loaded_by for _, loaded_by, _ in results}
@@ -72,7 +81,7 @@ def test_workers_end_with_the_process_that_forked_them(tmp_path: Path) -> None:
     tasks, flag = [tmp_path] * 3, shared_flag()
     with pytest.raises(WorkerDied):
         map_in_processes(
-            kill_the_nursery, tasks, workers=2, prepare=load, sink=NullSink(), flag=flag
+            kill_the_nursery, tasks, workers=2, prepare=[load], sink=NullSink(), flag=flag
         )
     workers = [int(path.name) for path in tmp_path.iterdir()]
     wait_until(lambda: not any(map(is_alive, workers)))
@@ -95,7 +104,7 @@ def test_a_signal_to_all_processes_lets_tasks_end_and_none_begin(tmp_path: Path)
     tasks, flag = [folder] * 50, shared_flag()
     with pytest.raises(Stopped, match="stopped by SIGTERM"), finish_units(NullSink(), flag):
         done = map_in_processes(
-            signal_to_all, tasks, workers=2, prepare=load, sink=NullSink(), flag=flag
+            signal_to_all, tasks, workers=2, prepare=[load], sink=NullSink(), flag=flag
         )
     assert sorted(done[:2]) == sorted(int(path.name) for path in folder.iterdir())
     assert done[2:] == [None] * 48

@@ -18,7 +18,7 @@ from dsv3data.contracts.keys import keys_digest
 from dsv3data.contracts.manifest import TOKENIZER_NAME, TOKENS, FileRecord, Manifest
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import lineage_schema, packed_schema
-from dsv3data.encoding.choose import LoadedEngines, load_engines
+from dsv3data.encoding.choose import LoadedEngines, hand_over, load_engines
 from dsv3data.encoding.debias import debias_table
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
 from dsv3data.io.atomic import atomic_writer
@@ -86,9 +86,14 @@ class PackUnit:
         at_hand = share if share.slices or not share.documents else None
         return dataclasses.replace(self, share=at_hand, input=share.sha256, size=share.tokens)
 
-    def warm_up(self) -> None:
-        if self.config.fim_rate or self.config.fim_domain_rates:
-            _engines(self.tokens, self.tokens_root)
+    def warm_up(self) -> Sequence[Callable[[], None]]:
+        if not (self.config.fim_rate or self.config.fim_domain_rates):
+            return ()
+        vocabulary = load_vocabulary(self.tokens / TOKENIZER_NAME)
+        return [*hand_over(vocabulary, "auto"), self._load_engines]
+
+    def _load_engines(self) -> None:
+        _engines(self.tokens, self.tokens_root)
 
     def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
         try:

@@ -21,7 +21,13 @@ from dsv3data.contracts.keys import keys_digest
 from dsv3data.contracts.manifest import FileRecord
 from dsv3data.contracts.progress import Sink
 from dsv3data.contracts.schemas import token_schema
-from dsv3data.encoding.choose import ChosenEngine, LoadedEngines, load_engines
+from dsv3data.encoding.choose import (
+    ChosenEngine,
+    LoadedEngines,
+    begin_loading,
+    hand_over,
+    load_engines,
+)
 from dsv3data.encoding.control_text import ControlTextCounter
 from dsv3data.encoding.oracle_check import Mismatch, OracleCheck
 from dsv3data.encoding.vocabulary import Vocabulary, load_vocabulary
@@ -73,8 +79,9 @@ class TokenizeUnit:
         """What the unit consists of."""
         return read_unit(self.unit, self.config.read, log)
 
-    def warm_up(self) -> None:
-        _ = self._loaded().engines  # loaded by being asked for
+    def warm_up(self) -> Sequence[Callable[[], None]]:
+        vocabulary = load_vocabulary(self.tokenizer)
+        return [*hand_over(vocabulary, self.engine), self._load_all]
 
     def run(self, sink: Sink) -> tuple[list[FileRecord], Mapping[str, Any]]:
         files, counts, _ = self.run_hashing(sink)
@@ -89,6 +96,9 @@ class TokenizeUnit:
         sha256 = log.sha256 if self.limit is None else self.input_sha256()
         return [*shards, describe_file(self.out, rejected_name(self.unit))], work.facts(), sha256
 
+    def _load_all(self) -> None:
+        _ = self._loaded().engines  # loaded by being asked for
+
     def _loaded(self) -> _Loaded:
         return _load(self.tokenizer, self.tokenizer_sha256, self.engine)
 
@@ -97,6 +107,7 @@ class _Loaded:
     """What a process loads once for a tokenizer."""
 
     def __init__(self, vocabulary: Vocabulary, wanted: str) -> None:
+        begin_loading(vocabulary, wanted)  # in a thread; all else meanwhile
         self.vocabulary = vocabulary
         self.control_text = ControlTextCounter(vocabulary.control_texts)
         self._wanted = wanted
