@@ -17,3 +17,5 @@ fi
 [ -n "${installed:-}" ] ||
     "$venv/bin/python" -m pip install --quiet -c constraints.txt -e ".[$extras]"
 "$venv/bin/python" -m compileall -q dsv3data cli pipelines tokenizer_training
+# The reader's kernel too: else the first command would, for seconds.
+"$venv/bin/python" -c "from dsv3data.io.sources.jsonl import load_kernel; load_kernel()"
