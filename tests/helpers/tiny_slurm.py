@@ -180,7 +180,7 @@ def _free_ports() -> tuple[int, int]:
     found: list[int] = []
     for port in random.SystemRandom().sample(range(first // 2, first), 200):
         with socket.socket() as sock, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
+            sock.bind(("", port))  # as the daemons do
             found.append(port)
             if len(found) == 2:
                 return found[0], found[1]
