@@ -35,6 +35,7 @@ from dsv3data.io.atomic import atomic_writer
 from dsv3data.io.manifest_file import describe_file
 from dsv3data.io.shards import shard_writer
 from dsv3data.io.sources import Document, InputLog, Rejected, Unit, input_sha256, read_unit
+from dsv3data.io.sources.jsonl import load_kernel
 from dsv3data_pipelines.tokenize.batches import Encoded, record_batches
 from dsv3data_pipelines.tokenize.config import TokenizeConfig
 from dsv3data_pipelines.tokenize.counts import UnitCounts
@@ -97,7 +98,11 @@ class TokenizeUnit:
         return [*shards, describe_file(self.out, rejected_name(self.unit))], work.facts(), sha256
 
     def _load_all(self) -> None:
-        _ = self._loaded().engines  # loaded by being asked for
+        loaded = self._loaded()
+        # Whatever else a unit needs that is slow to load: the engine's thread is at work.
+        if any(span.file.kind == "jsonl" for span in self.unit.spans):
+            load_kernel()
+        _ = loaded.engines  # loaded by being asked for
 
     def _loaded(self) -> _Loaded:
         return _load(self.tokenizer, self.tokenizer_sha256, self.engine)
