@@ -15,6 +15,7 @@ import pytest
 
 from dsv3data.contracts.errors import IntegrityError
 from dsv3data.contracts.manifest import FileRecord
+from dsv3data.io import shards
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.io.shards import ShardReader, shard_writer
 from folders import copy_of, flip_bit
@@ -95,6 +96,48 @@ def test_the_reader_gives_the_batches_back(shard: tuple[Path, FileRecord]) -> No
     assert reader.schema.metadata == {b"made": b"here"}
     assert pa.Table.from_batches(reader.batches()).equals(pa.Table.from_batches([batch_of(0, 14)]))
     assert reader.batch(1).column("n").to_pylist() == list(range(3, 14))
+
+
+def random_batch(random: np.random.Generator, rows: int) -> pa.RecordBatch:
+    """Columns of `SCHEMA` and more, some values of them missing; perhaps a slice."""
+    gaps = random.random(rows) < 0.3
+    words = ["", "é", "word " * 40]
+    lists = [random.integers(99, size=random.integers(5)).tolist() for _ in range(rows)]
+    columns = {
+        "ids": pa.FixedSizeListArray.from_arrays(
+            pa.array(random.integers(9, size=rows * WIDTH), pa.int32()), WIDTH
+        ),
+        "n": pa.array(random.integers(99, size=rows), pa.uint8(), mask=gaps),
+        "key": pa.array([random.bytes(16) for _ in range(rows)], pa.binary(16)),
+        "name": pa.array([words[number] for number in random.integers(3, size=rows)]),
+        "lists": pa.array(lists, pa.large_list(pa.int32())),
+    }
+    first, last = np.sort(random.integers(rows + 1, size=2)) if random.random() < 0.5 else (0, rows)
+    return pa.record_batch(columns).slice(first, last - first)
+
+
+def test_segments_are_what_arrow_serializes_and_values_are_where_arrow_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "_AT_ONCE", 37)
+    random = np.random.default_rng(7)
+    batches = [random_batch(random, int(rows)) for rows in random.integers(1, 60, size=40)]
+    batches = [batch for batch in batches if batch.num_rows]
+    assert len([batch for batch in batches if batch.column("ids").offset]) > 5
+    names = ("ids", "n", "key")
+    records: list[FileRecord] = []
+    with shard_writer(tmp_path / "x.arrow", batches[0].schema, records, names) as writer:
+        for batch in batches:
+            writer.write(batch)
+    data = (tmp_path / "x.arrow").read_bytes()
+    for batch, segment in zip(batches, records[0].segments[1:-1], strict=True):
+        message = batch.serialize()
+        assert data[segment.offset : segment.offset + segment.size] == message.to_pybytes()
+        assert segment.crc32 == zlib.crc32(message)
+        read = pa.ipc.read_record_batch(message, batch.schema)
+        values = [read.column("ids").values, read.column("n"), read.column("key")]
+        addresses = [column.buffers()[1].address - message.address for column in values]
+        assert [segment.buffers[name] - segment.offset for name in names] == addresses
 
 
 @pytest.mark.parametrize(
