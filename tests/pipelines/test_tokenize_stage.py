@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ import dsv3data_pipelines.tokenize.unit as unit
 from dsv3data.contracts.errors import BadConfig, BadInput, IntegrityError, TooManyRejected
 from dsv3data.contracts.keys import add_digests, document_key, keys_digest, keys_to_words
 from dsv3data.contracts.progress import NullSink
+from dsv3data.encoding.choose import LoadedEngines
 from dsv3data.encoding.fastokens import FastokensEncoder
 from dsv3data.encoding.vocabulary import Vocabulary
 from dsv3data.io.manifest_file import read_manifest
 from dsv3data.io.shards import ShardReader
 from dsv3data.stages.counts import add_counts
-from dsv3data_pipelines.tokenize import TokenizeConfig, forecast
+from dsv3data.stages.units import complete_unit
+from dsv3data_pipelines.tokenize import TokenizeConfig, forecast, plan_tokenize
 from folders import published, root_of
 from run_cli import run_cli
 from tiny_data import tokenize_tiny, write_jsonl, write_texts
@@ -298,6 +301,32 @@ def test_skipped_files_are_noted(tiny_tokenizer: Path, tmp_path: Path) -> None:
     skipped, engine = listener.notes
     assert skipped == "1 files were skipped, the first: b.bin (unknown kind)"
     assert re.search(r" encodes: on the first documents .*fastokens \S+ MB/s", engine)
+
+
+def test_what_workers_share_is_loaded_before_they_are_forked(
+    tiny_corpus: Path, tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def engines(vocabulary: Vocabulary, wanted: str) -> LoadedEngines:
+        loaded.append("engines")
+        return choose.load_engines(vocabulary, wanted)
+
+    monkeypatch.setattr(unit, "load_kernel", lambda: loaded.append("reader"))
+    monkeypatch.setattr(unit, "load_engines", engines)
+    unit._load.cache_clear()
+    config, out = TokenizeConfig(), tmp_path / "out"
+    plan = plan_tokenize(
+        [tiny_corpus], tokenizer=tiny_tokenizer, out=out, config=config, sink=NullSink()
+    )
+    threads = threading.active_count()
+    for step in plan.tasks[0].warm_up():
+        step()
+    assert threading.active_count() == threads
+    assert loaded == ["reader", "engines"]
+    complete_unit(plan.tasks[0], NullSink())
+    assert loaded.count("engines") == 1
+    unit._load.cache_clear()
 
 
 def test_add_counts() -> None:
