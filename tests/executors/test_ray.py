@@ -53,6 +53,12 @@ def started() -> Any:
     pytest.skip("Ray's daemon does not start in time here")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks that are gone may hold the folder for long where the machine hardly moves."""
+    monkeypatch.setattr("dsv3data_pipelines.executors.ray._END_SECONDS", 600.0)
+
+
 def run(out: Path, fates: Mapping[int, str], **more: Any) -> Manifest:
     arguments = {"tasks": 3, "at_once": 2, "options": {}, "fresh": False, **more}
     done = run_on_cluster(
