@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-
 # ASCII characters that most documents do without.
 _RARE_ASCII = "|~^@$"
 

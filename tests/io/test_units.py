@@ -70,7 +70,7 @@ def check_logs(units: list[Unit]) -> None:
 @settings(
     max_examples=150,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     lengths=st.lists(st.integers(0, 90) | st.integers(0, 3), max_size=25),
