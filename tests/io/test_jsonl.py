@@ -133,3 +133,8 @@ def test_more_lines_than_are_taken_apart_at_a_time() -> None:
 def test_a_text_key_that_json_may_spell_in_many_ways_is_left_to_the_slow_reading() -> None:
     (line,) = fast_lines('{"tëxt": "a"}'.encode(), ReadOptions(text_key="tëxt"))
     assert line.fields is None
+
+
+def test_the_name_of_a_field_may_be_the_value_of_another() -> None:
+    (line,) = fast_lines(b'{"kind": "text", "domain": "text", "text" : "a"}', ReadOptions())
+    assert line.fields == {"kind": "text", "domain": "text", "text": "a"}
