@@ -1,4 +1,4 @@
-"""Lines of JSON taken apart at some gigabytes a second: where each ends, and its text.
+"""Lines of JSON taken apart in one pass: where each ends, and its text.
 
 The kernel finds the string behind the text key of each line and decodes it into a buffer. What is
 left of the line, with "" in the place of that string, is short, and for a real parser: only if that

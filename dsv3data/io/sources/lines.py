@@ -111,7 +111,7 @@ def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
             if size >= CHUNK_BYTES // 2:
                 yield parts[0] if len(parts) == 1 else b"".join(parts)
                 parts, size = [], 0
-    except Exception:
+    except Exception:  # of a cut file the documents before the cut may be wanted
         yield b"".join(parts)
         raise
     yield b"".join(parts)

@@ -6,8 +6,9 @@ without an error. Here the end of every frame is demanded.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
-from typing import Protocol, cast
+from typing import Protocol
 
 import zstandard
 
@@ -15,15 +16,9 @@ from dsv3data.contracts.errors import BadInput
 from dsv3data.io.sources.discover import Compression
 from dsv3data.io.sources.place import Place
 
-try:
-    from isal import isal_zlib as gzip  # more than twice as fast
-except ImportError:
-    import zlib as gzip  # type: ignore[no-redef]
-
 # Compressed bytes given to a decompressor at once. The densest input expands 1032-fold in gzip and
 # about 2^15-fold in Zstandard, so at most some 40 MiB come out of one step of a bomb.
 _STEP_BYTES = 1 << 10
-_GZIP_ERROR = cast(type[Exception], gzip.error)
 _GZIP = 31  # zlib window bits for a gzip wrapper
 
 
@@ -62,7 +57,7 @@ def decompressed(chunks: Iterable[bytes], compression: Compression) -> Iterator[
         while data:
             try:
                 output = frame.decompress(data)
-            except (_GZIP_ERROR, zstandard.ZstdError) as error:
+            except (zlib.error, zstandard.ZstdError) as error:
                 raise DamagedStream(
                     _problem(error, compression, fresh, consumed), consumed
                 ) from error
@@ -92,7 +87,7 @@ def _steps(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _new_frame(compression: Compression) -> _Decompressor:
     if compression == "gz":
-        return gzip.decompressobj(_GZIP)
+        return zlib.decompressobj(_GZIP)
     frame: _Decompressor = zstandard.ZstdDecompressor().decompressobj()
     return frame
 
